@@ -1,0 +1,142 @@
+package netpoll
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// spareFiles are descriptors beside the connections: listeners, epolls, and what the rest of the process opens.
+const spareFiles = 1024
+
+// Group is a set of loops that listen together.
+type Group struct {
+	cfg      Config
+	loops    []*Loop
+	sources  int // listeners so far
+	stopping atomic.Bool
+	done     sync.WaitGroup
+	next     atomic.Uint32 // round robin of placeFor
+
+	mu  sync.Mutex
+	err error // the first trouble of a loop's thread; guarded by mu
+}
+
+// New makes the loops; handler is called once for each.
+func New(cfg Config, handler func(l *Loop) Handler) (*Group, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	g := &Group{cfg: cfg}
+	for i := range cfg.Loops {
+		l, err := newLoop(g, i)
+		if err != nil {
+			return nil, err
+		}
+		l.handler = handler(l)
+		g.loops = append(g.loops, l)
+	}
+	return g, nil
+}
+
+// Loops returns the loops, in the order of their numbers.
+func (g *Group) Loops() []*Loop { return g.loops }
+
+// Start lets the loops run.
+func (g *Group) Start() error {
+	growFiles(g.cfg.MaxConns*g.cfg.Loops + spareFiles)
+	for _, l := range g.loops {
+		if err := l.accepts.start(l); err != nil {
+			return err
+		}
+	}
+	for _, l := range g.loops {
+		g.done.Add(1)
+		go func() {
+			defer g.done.Done()
+			l.run()
+		}()
+	}
+	return nil
+}
+
+// Stop ends the loops and with them every connection, without telling the handlers, and waits for it.
+func (g *Group) Stop() {
+	g.stopping.Store(true)
+	for _, l := range g.loops {
+		l.Post(func() {})
+	}
+	g.done.Wait()
+}
+
+// StopAccepting closes the listeners and waits for it.
+func (g *Group) StopAccepting() {
+	var wg sync.WaitGroup
+	for _, l := range g.loops {
+		wg.Add(1)
+		if !l.Post(func() { l.accepts.close(l); wg.Done() }) {
+			wg.Done()
+		}
+	}
+	wg.Wait()
+}
+
+// Err returns what a loop could not do to its thread (pinning, SCHED_BATCH); it runs all the same.
+func (g *Group) Err() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.err
+}
+
+func (g *Group) report(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.err = errors.Join(g.err, err)
+}
+
+// prepareThread sets what the calling thread, a loop's, is to be.
+func (g *Group) prepareThread(number int) error {
+	if len(g.cfg.Pin) != 0 {
+		var set unix.CPUSet
+		set.Set(g.cfg.Pin[number])
+		if err := unix.SchedSetaffinity(0, &set); err != nil {
+			return fmt.Errorf("netpoll: pin loop %d to CPU %d: %w", number, g.cfg.Pin[number], err)
+		}
+	}
+	if g.cfg.SchedBatch {
+		if err := setBatch(); err != nil {
+			return fmt.Errorf("netpoll: SCHED_BATCH for loop %d: %w", number, err)
+		}
+	}
+	return nil
+}
+
+// placeFor chooses the loop for a connection from a shared listener: the one on the CPU that handled its packets, which the
+// kernel tells right at accept, else the next in turn.
+func (g *Group) placeFor(fd int) *Loop {
+	if len(g.cfg.Pin) != 0 {
+		if cpu, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_INCOMING_CPU); err == nil {
+			for i, pin := range g.cfg.Pin {
+				if pin == cpu {
+					return g.loops[i]
+				}
+			}
+		}
+	}
+	return g.loops[int(g.next.Add(1))%len(g.loops)]
+}
+
+// growFiles has the kernel make the table of file descriptors as large as it will be needed: it doubles it otherwise, and
+// each doubling stalls every thread that opens a file for 7 to 20 ms.
+func growFiles(n int) {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+		return
+	}
+	if fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, min(n, int(limit.Cur)-1)); err == nil {
+		closeFD(int32(fd), false)
+	}
+}

@@ -1,0 +1,105 @@
+package netpoll
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Conn names one connection of one loop: slot number below, generation above. The zero Conn names none.
+type Conn uint64
+
+func makeConn(slot, gen uint32) Conn { return Conn(gen)<<32 | Conn(slot) }
+func (c Conn) slot() uint32          { return uint32(c) }
+func (c Conn) gen() uint32           { return uint32(c >> 32) }
+
+// Dialled is the source of a connection that Loop.Dial opened.
+const Dialled = -1
+
+// Errors that Handler.Closed is given beside those of system calls.
+var (
+	ErrInputFull = errors.New("netpoll: more input left unused than MaxInput")
+	ErrStopped   = errors.New("netpoll: loop stopped")
+)
+
+// Handler is the owner of a loop's connections. All calls come on the loop's thread.
+type Handler interface {
+	// Opened reports a connection accepted from the listener number source, or Dialled.
+	Opened(c Conn, source int)
+	// Read lends what was received, behind what an earlier Read left unused, and returns how much of it is used up.
+	Read(c Conn, in []byte) (used int)
+	// Backlog reports that the kernel stopped taking output, or that the high-water mark refused a Write (pending bytes
+	// are waiting), or that it took all again (pending is 0).
+	Backlog(c Conn, pending int)
+	// Closed is called once for each Opened, and for a Dial that came to nothing. why is nil after Close and Abort,
+	// io.EOF when the peer ended the stream.
+	Closed(c Conn, why error)
+	// Turn is called once per wake-up, after the events and before output is sent. The loop sleeps at most for what it
+	// returns; a negative one means until something happens.
+	Turn(now time.Duration) (wait time.Duration)
+	// Pending says whether there is work for Turn already. It is asked right before the loop sleeps; who gives it work
+	// later calls Wake.
+	Pending() bool
+}
+
+// Config holds what a Group is made of. The zero value of a field means its default.
+type Config struct {
+	Loops       int           // reactors; default 1
+	MaxConns    int           // connections per loop, lingering ones included; default 65,536
+	ReadBuffer  int           // bytes read from one connection in one turn; default 64 KiB
+	MaxInput    int           // bytes a handler may leave unused; default 128 KiB
+	HighWater   int           // pending bytes from which Write refuses; default 64 KiB, and always room for one more Write
+	KernelBytes int           // bytes sent and not yet acknowledged beyond which output waits here; default 0, no bound
+	Linger      time.Duration // how long a closed connection may take to end its side; default 2 s
+	UserTimeout time.Duration // TCP_USER_TIMEOUT of accepted connections; default 30 s
+	Pin         []int         // CPU of each loop; empty: not pinned
+	SchedBatch  bool          // loops run under SCHED_BATCH
+}
+
+func (c *Config) setDefaults() error {
+	def := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&c.Loops, 1)
+	def(&c.MaxConns, 1<<16)
+	def(&c.ReadBuffer, 64<<10)
+	def(&c.MaxInput, 128<<10)
+	def(&c.HighWater, 64<<10)
+	if c.Linger == 0 {
+		c.Linger = 2 * time.Second
+	}
+	if c.UserTimeout == 0 {
+		c.UserTimeout = 30 * time.Second
+	}
+	switch {
+	case c.Loops < 0 || c.MaxConns < 0 || c.MaxConns > maxSlots:
+		return fmt.Errorf("netpoll: %d loops of %d connections", c.Loops, c.MaxConns)
+	case len(c.Pin) != 0 && len(c.Pin) != c.Loops:
+		return fmt.Errorf("netpoll: %d CPUs to pin %d loops to", len(c.Pin), c.Loops)
+	case c.MaxInput > maxBuffer || c.HighWater > maxBuffer || c.ReadBuffer > maxBuffer:
+		return fmt.Errorf("netpoll: a buffer over %d bytes", maxBuffer)
+	}
+	return nil
+}
+
+// Stats counts what one loop did since it started. Plain numbers, owned by the loop; read them on its thread.
+type Stats struct {
+	Conns       int    // open now, lingering ones included
+	Lingering   int    // closed here, waiting for the peer's end
+	Accepts     uint64 // connections accepted or handed to this loop
+	Refused     uint64 // accepted and closed at once: every slot is taken
+	NoFiles     uint64 // accept calls that found no file descriptor or memory
+	Wakeups     uint64 // turns that began with a wait
+	Empty       uint64 // of them, those without an event
+	Events      uint64
+	Reads       uint64 // recv calls
+	ReadBytes   uint64
+	Writes      uint64 // send and writev calls
+	WriteBytes  uint64
+	Blocked     uint64 // times the kernel took not all
+	HighWater   uint64 // writes refused
+	Held        uint64 // sends put off by KernelBytes
+	BufferBytes int    // bytes of buffers lent or kept for lending
+}

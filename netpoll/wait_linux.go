@@ -1,0 +1,59 @@
+package netpoll
+
+import (
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// How a loop waits. A wait through syscall.Syscall gives the P away; with no idle P at hand, sysmon then takes the P back
+// every 20 µs, starts threads for it, and never backs off, which costs a fifth of a core and more. A raw wait keeps the P
+// and costs what the same loop costs in C. Its price is that sysmon preempts the sleeping loop each 10 ms by a signal
+// (EINTR), so after rawTurns waits without an event the loop waits through Syscall, and an idle process costs nothing.
+//
+// A raw wait is safe because that signal also comes when the garbage collector wants to stop the world. Without
+// asynchronous preemption (GODEBUG=asyncpreemptoff=1) it would not, and with too few Ps the other goroutines would starve:
+// then every wait goes through Syscall.
+const rawTurns = 3
+
+// Procs returns the GOMAXPROCS with which the given number of loops may wait raw: each sleeping loop holds a P, and the
+// other goroutines need two at least.
+func Procs(loops int) int { return max(loops+2, runtime.NumCPU()) }
+
+func mayWaitRaw(loops int) bool {
+	return runtime.GOMAXPROCS(0) >= loops+2 && !strings.Contains(os.Getenv("GODEBUG"), "asyncpreemptoff=1")
+}
+
+// waiter is one loop's epoll as it waits on it.
+type waiter struct {
+	ep     int
+	raw    bool
+	empty  int // waits in a row that brought nothing
+	events [512]unix.EpollEvent
+}
+
+// wait returns the number of events, 0 after timeout or a signal. A negative timeout is for ever.
+func (w *waiter) wait(timeout time.Duration) int {
+	ms := -1
+	if timeout >= 0 {
+		ms = int((timeout + time.Millisecond - 1) / time.Millisecond)
+	}
+	var n uintptr
+	var e syscall.Errno
+	if ms == 0 || w.raw && w.empty < rawTurns {
+		n, _, e = unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(w.ep), uintptr(unsafe.Pointer(&w.events[0])), uintptr(len(w.events)), uintptr(ms), 0, 0)
+	} else {
+		n, _, e = unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(w.ep), uintptr(unsafe.Pointer(&w.events[0])), uintptr(len(w.events)), uintptr(ms), 0, 0)
+	}
+	if e != 0 || n == 0 {
+		w.empty++
+		return 0
+	}
+	w.empty = 0
+	return int(n)
+}
