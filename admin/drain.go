@@ -1,0 +1,100 @@
+package admin
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// MaxWithin bounds DrainRequest.Within: a drain that lasts longer than a day is
+// a slip of the pen.
+const MaxWithin = 24 * time.Hour
+
+// DrainRequest asks a daemon to send its links away, or to stop doing so.
+type DrainRequest struct {
+	Within time.Duration // over how long the links are told to leave; 0: as configured
+	Undo   bool          // end the drain and take links again
+	Exit   bool          // leave the process once no link is left
+}
+
+// drainJSON is a DrainRequest on the wire. Durations are strings there, as in
+// the configuration file.
+type drainJSON struct {
+	Within string `json:"within,omitempty"`
+	Undo   bool   `json:"undo,omitempty"`
+	Exit   bool   `json:"exit,omitempty"`
+}
+
+// Validate says what is wrong with a request.
+func (r DrainRequest) Validate() error {
+	if r.Within < 0 || r.Within > MaxWithin {
+		return fmt.Errorf("within: %v is not between 0s and %v", r.Within, MaxWithin)
+	}
+	if r.Undo && (r.Exit || r.Within != 0) {
+		return errors.New("undo goes with neither within nor exit")
+	}
+	return nil
+}
+
+// MarshalJSON writes the form that POST /v1/drain takes.
+func (r DrainRequest) MarshalJSON() ([]byte, error) {
+	w := drainJSON{Undo: r.Undo, Exit: r.Exit}
+	if r.Within != 0 {
+		w.Within = r.Within.String()
+	}
+	return json.Marshal(w)
+}
+
+// UnmarshalJSON reads that form. An unknown field is refused: whoever misspells
+// "undo" must not start a drain.
+func (r *DrainRequest) UnmarshalJSON(b []byte) error {
+	var w drainJSON
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&w); err != nil {
+		return drainError(err)
+	}
+	within := time.Duration(0)
+	if w.Within != "" {
+		var err error
+		if within, err = time.ParseDuration(w.Within); err != nil {
+			return fmt.Errorf("within: %q is not a duration such as \"30s\"", w.Within)
+		}
+	}
+	*r = DrainRequest{Within: within, Undo: w.Undo, Exit: w.Exit}
+	return nil
+}
+
+// parseDrain reads the body of POST /v1/drain. An empty body is the plain drain.
+func parseDrain(body []byte) (DrainRequest, error) {
+	var r DrainRequest
+	if len(bytes.TrimSpace(body)) == 0 {
+		return r, nil
+	}
+	if err := json.Unmarshal(body, &r); err != nil {
+		return r, drainError(err)
+	}
+	return r, r.Validate()
+}
+
+// drainError turns what encoding/json says into a sentence for an operator.
+func drainError(err error) error {
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syntax), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the body is not JSON")
+	case errors.As(err, &kind) && kind.Field != "":
+		return fmt.Errorf("%s: a %s does not fit there", kind.Field, kind.Value)
+	case errors.As(err, &kind):
+		return errors.New("the body is not a JSON object")
+	}
+	if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+		return fmt.Errorf("unknown field %s: a drain takes within, undo and exit", field)
+	}
+	return err
+}

@@ -1,0 +1,112 @@
+package admin
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+)
+
+// WriteStatus prints s for a person: what `edged ctl status` shows.
+func WriteStatus(w io.Writer, s Status) error {
+	var b bytes.Buffer // a bytes.Buffer takes everything: errors come at the end
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, r := range statusRows(s) {
+		if r[1] != "" {
+			fmt.Fprintf(t, "%s\t%s\n", r[0], plain(r[1]))
+		}
+	}
+	_ = t.Flush()
+	if len(s.Managers) > 0 {
+		fmt.Fprintf(t, "\nMANAGER\tID\tSTATE\tSTREAMS\n")
+		for _, m := range s.Managers {
+			fmt.Fprintf(t, "%s\t%s\t%s\t%d\n", plain(m.Address), plain(orDash(m.ID)), plain(orDash(m.State)), m.Streams)
+		}
+		_ = t.Flush()
+	}
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+// statusRows are the upper table. A row without value is not printed.
+func statusRows(s Status) [][2]string {
+	return [][2]string{
+		{"gateway", orDash(s.ID)},
+		{"state", state(s)},
+		{"version", s.Version},
+		{"process", process(s)},
+		{"epoch", s.Epoch},
+		{"advertise", s.Advertise},
+		{"listeners", orDash(strings.Join(s.Listeners, ", "))},
+		{"reactors", strconv.Itoa(s.Reactors)},
+		{"links", links(s)},
+		{"messages", grouped(s.MessagesIn) + " in, " + grouped(s.MessagesOut) + " out"},
+		{"managers", managers(s)},
+	}
+}
+
+func state(s Status) string {
+	if s.Reason != "" {
+		return orDash(s.State) + ": " + s.Reason
+	}
+	return orDash(s.State)
+}
+
+func process(s Status) string {
+	p := strconv.Itoa(s.PID)
+	if s.Started.IsZero() {
+		return p
+	}
+	p += ", since " + s.Started.UTC().Format("2006-01-02 15:04:05 UTC")
+	if s.At.After(s.Started) {
+		p += " (" + s.At.Sub(s.Started).Round(time.Second).String() + ")"
+	}
+	return p
+}
+
+func links(s Status) string {
+	l := grouped(uint64(max(s.Links, 0)))
+	if s.Capacity <= 0 {
+		return l
+	}
+	return fmt.Sprintf("%s of %s (%.1f %%)", l, grouped(uint64(s.Capacity)), 100*float64(s.Links)/float64(s.Capacity))
+}
+
+// managers says that there are none; else the lower table tells.
+func managers(s Status) string {
+	if len(s.Managers) == 0 {
+		return "none configured"
+	}
+	return ""
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// grouped writes 1234567 as 1,234,567.
+func grouped(n uint64) string {
+	s := strconv.FormatUint(n, 10)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// plain keeps what a Manager named itself from moving the cursor of the
+// operator's terminal, or the columns of the table.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
+}
