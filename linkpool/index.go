@@ -17,7 +17,7 @@ const MaxPlaces = 1 << placeBits
 // Index packs a shard and a place of its pool into the index of a link's name.
 func Index(shard int, place uint32) uint32 {
 	if uint(shard) >= MaxShards || place >= MaxPlaces {
-		outOfRange(shard, place)
+		panic(fmt.Sprintf("linkpool: shard %d, place %d: beyond %d shards of %d places", shard, place, MaxShards, MaxPlaces))
 	}
 	return uint32(shard)<<placeBits | place
 }
@@ -26,9 +26,4 @@ func Index(shard int, place uint32) uint32 {
 // though neither need exist.
 func Place(index uint32) (shard int, place uint32) {
 	return int(index >> placeBits), index % MaxPlaces
-}
-
-// outOfRange stands apart so that Index is inlined.
-func outOfRange(shard int, place uint32) {
-	panic(fmt.Sprintf("linkpool: shard %d, place %d: beyond %d shards of %d places", shard, place, MaxShards, MaxPlaces))
 }

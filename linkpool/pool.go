@@ -103,24 +103,22 @@ func (p *Pool[T]) At(place uint32) (t *T, uniq uint32) {
 }
 
 // Each calls f for n links at most, in the order of their places beginning at
-// from, and returns where to go on, or 0 when it came to the last place. A walk
-// in slices begins with 0 and ends with 0.
+// from, and returns where to go on, or 0 when there are no more. A walk in slices
+// begins with 0 and ends with 0; a slice has one link at least, whatever n is.
 //
 // Links may come and go between the slices and in f. A link that lives
 // throughout the walk is met exactly once; one that comes or goes
 // meanwhile is met once or not at all.
 func (p *Pool[T]) Each(from, n int, f func(place, uniq uint32, t *T)) (next int) {
-	for place := from; ; place++ {
-		place = p.nextLive(place)
-		if place >= int(p.used) {
-			return 0
-		}
-		if n <= 0 {
+	place := p.nextLive(from)
+	for place < int(p.used) {
+		f(uint32(place), p.uniq[place], &p.links[place])
+		place = p.nextLive(place + 1)
+		if n--; n <= 0 && place < int(p.used) {
 			return place
 		}
-		n--
-		f(uint32(place), p.uniq[place], &p.links[place])
 	}
+	return 0
 }
 
 // holds reports whether there is such a place and a link in it.
