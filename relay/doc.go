@@ -1,0 +1,33 @@
+// Package relay carries batches of items between the shards and the Managers over gRPC streams
+// (docs/PROTOCOL.md, section 2): one connection and one stream for each pair of shard and Manager.
+//
+//	shard thread   Take, fill, Send ──> queue ──> sender goroutine: number, keep, SendMsg ──> Manager
+//	               Next <── lane <── receiver goroutine: judge the number, split by shard <── RecvMsg
+//
+// # Who owns what
+//
+// The Port is the shard's end; its methods run on the shard's thread alone, never block and, once
+// its buffers are warm, never allocate. A stream is two goroutines: the sender, which also dials,
+// waits and gives up, and the receiver. What both of them need, the outbox (batches that wait or
+// that lack a receipt), the inbox (numbers of the other direction) and the peer (who answers), lies
+// under the stream's mutex, which the shard's thread never takes: between it and the sender stands
+// only a chain of batches, pushed with one compare-and-swap.
+//
+// # What holds
+//
+// Numbers run without holes for each (epoch, shard, Manager). A batch that was sent to a Manager
+// that gives receipts is kept until its receipt came and repeated on the next stream to the same
+// Manager. The bytes that wait or are kept are bounded by Config.Buffer: beyond it Take returns nil,
+// the shard stops reading, and EventRoom tells it to go on. In the other direction a full lane
+// makes the receiver wait, and HTTP/2 flow control the Manager. Nothing is dropped to make room.
+//
+// # Keepalive
+//
+// A stream on which nothing arrives is probed every 10 s, so that a frozen Manager is noticed. A
+// gRPC server must allow that (in Go keepalive.EnforcementPolicy{MinTime: 5 * time.Second}): the
+// usual default of five minutes ends such a connection after some probes; the streams come back by
+// themselves, and gRPC doubles the interval each time.
+//
+// The package must never know epoll, the clients' frames or Redis, nor what an item means: of an
+// item it reads the link's index alone.
+package relay

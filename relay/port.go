@@ -1,0 +1,153 @@
+package relay
+
+import (
+	"math/bits"
+	"sync"
+	"sync/atomic"
+
+	"edged/lane"
+)
+
+// EventKind says what an Event tells the shard.
+type EventKind byte
+
+// The kinds of events.
+const (
+	EventItems EventKind = iota + 1 // items for this shard
+	EventUp                         // the Manager can be reached, for the first time or again after EventGone
+	EventNew                        // another Manager process answers: announce the links again, then route Lost again
+	EventGone                       // the Manager could not be reached for its grace: route Lost elsewhere
+	EventRoom                       // Take returned nil, and has a batch again
+)
+
+// String returns the kind's name for logs and tests.
+func (k EventKind) String() string {
+	switch k {
+	case EventItems:
+		return "items"
+	case EventUp:
+		return "up"
+	case EventNew:
+		return "new"
+	case EventGone:
+		return "gone"
+	case EventRoom:
+		return "room"
+	}
+	return "unknown"
+}
+
+// Event is news for a shard.
+type Event struct {
+	Kind    EventKind
+	Manager int
+	// Items holds the `items` fields of a Downstream for this shard, other fields perhaps between
+	// them (batch.DownItems skips those). It is valid until the next Next.
+	Items []byte
+	// Lost holds, in their order, all batches that lack a receipt and those that were never sent.
+	// They belong to the shard, which reads them, sends them or drops them, but must not change
+	// their items. With a single Manager EventGone has none: there they wait.
+	Lost []*Batch
+
+	from *inbound // Items lies in it
+	shut bool     // the outlet waits for the shard to see this
+}
+
+// Port is a shard's end of all its streams. Its methods are for the shard's thread alone.
+type Port struct {
+	// Static after construction.
+	shard   int
+	outlets []*outlet
+	wakeUp  func(shard int)
+	done    <-chan struct{} // the relay is being killed
+	buffers *sync.Pool      // of *inbound
+
+	lane  *lane.Lane[Event]
+	quota quota         // bytes in the lane
+	room  atomic.Uint64 // a bit for each Manager that has room again
+
+	last *inbound // owned by the shard's thread: what the last event's items lie in
+}
+
+// laneSlots bounds the events that wait for a shard; their bytes are bounded by the quota.
+const laneSlots = 1024
+
+func newPort(shard int, o *Options, done <-chan struct{}, buffers *sync.Pool) *Port {
+	p := &Port{shard: shard, wakeUp: o.Wake, done: done, buffers: buffers, quota: newQuota(o.Config.Buffer)}
+	p.lane = lane.New[Event](laneSlots, p.wake)
+	for m := range o.Config.Addresses {
+		p.outlets = append(p.outlets, newOutlet(p, m, o.Config.Buffer))
+	}
+	return p
+}
+
+func (p *Port) wake() {
+	if p.wakeUp != nil {
+		p.wakeUp(p.shard)
+	}
+}
+
+// Managers returns how many Managers are configured; they are numbered from 0.
+func (p *Port) Managers() int { return len(p.outlets) }
+
+// Up says whether Manager m answers, or is not away for longer than its grace.
+func (p *Port) Up(m int) bool { return p.outlets[m].up.Load() }
+
+// Take returns an empty batch to fill and Send. It returns nil when as much as Config.Buffer allows
+// waits for Manager m or lacks its receipt; EventRoom comes when that has changed.
+func (p *Port) Take(m int) *Batch { return p.outlets[m].take() }
+
+// Send takes b over and has it sent to Manager m, after all that was sent there before. It is
+// legal at any time: while the Manager is away batches wait. An empty batch is only given back.
+func (p *Port) Send(m int, b *Batch) { p.outlets[m].send(b) }
+
+// Pending says whether Next has an event.
+func (p *Port) Pending() bool { return p.room.Load() != 0 || p.lane.Len() > 0 }
+
+// Next returns the next event. What the one before it lent is gone.
+func (p *Port) Next() (Event, bool) {
+	if p.last != nil {
+		p.giveBack(p.last)
+		p.last = nil
+	}
+	if m, ok := p.nextRoom(); ok {
+		return Event{Kind: EventRoom, Manager: m}, true
+	}
+	e, ok := p.lane.Pop()
+	if !ok {
+		return Event{}, false
+	}
+	p.last = e.from
+	if e.shut {
+		e.Lost = p.outlets[e.Manager].reopen(e.Lost)
+	}
+	return e, true
+}
+
+func (p *Port) nextRoom() (m int, ok bool) {
+	set := p.room.Load()
+	if set == 0 {
+		return 0, false
+	}
+	m = bits.TrailingZeros64(set)
+	p.room.And(^(uint64(1) << m))
+	return m, true
+}
+
+func (p *Port) giveBack(in *inbound) {
+	p.quota.give(in.charge)
+	recycle(p.buffers, in)
+}
+
+// tell brings an event to the shard; it waits while the lane is full.
+func (p *Port) tell(e Event) bool { return p.lane.PushWait(p.done, e) }
+
+// deliver brings items to the shard and gives in up, whatever becomes of it.
+func (p *Port) deliver(manager int, in *inbound) bool {
+	in.charge = cap(in.b)
+	if !p.quota.take(in.charge, p.done) {
+		recycle(p.buffers, in)
+		return false
+	}
+	return p.lane.PushWait(p.done, Event{Kind: EventItems, Manager: manager, Items: in.b, from: in})
+}

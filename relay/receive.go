@@ -1,0 +1,123 @@
+package relay
+
+import (
+	"strings"
+	"time"
+
+	"edged/batch"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// receive is the receiver's life: one stream, until it ends or has to be ended.
+func (s *stream) receive(a *attempt) {
+	defer close(a.ended)
+	defer a.cancel() // frees a sender that waits for the Manager
+	greeted := false
+	for a.err == nil {
+		in := s.buffers.Get().(*inbound)
+		if a.err = a.call.RecvMsg(in); a.err != nil {
+			recycle(s.buffers, in)
+			break
+		}
+		d, err := batch.ParseDownstream(in.b)
+		if err != nil {
+			recycle(s.buffers, in)
+			a.err = errGarbage
+			break
+		}
+		if !greeted {
+			greeted = true
+			s.admit(a, helloOf(&d))
+		}
+		a.err = s.accept(a, in, &d)
+	}
+	s.blame(a.err)
+}
+
+func helloOf(d *batch.Downstream) *batch.ManagerHello {
+	if !d.HasHello {
+		return nil
+	}
+	h := d.Hello
+	return &h
+}
+
+// blame counts why a stream ended, where that is a counter of its own.
+func (s *stream) blame(err error) {
+	switch {
+	case err == errGarbage:
+		s.count.garbage.Add(1)
+	case err == errHole:
+		s.count.holes.Add(1)
+	case status.Code(err) == codes.ResourceExhausted && strings.Contains(err.Error(), "larger than max"):
+		s.count.tooLarge.Add(1)
+	}
+}
+
+// accept takes in one Downstream and gives its buffer away.
+func (s *stream) accept(a *attempt, in *inbound, d *batch.Downstream) error {
+	now := time.Now()
+	v, err := s.note(a, d, now)
+	if err != nil || v != take {
+		recycle(s.buffers, in)
+		if v == repeated {
+			s.count.repeated.Add(1)
+			s.taken(a, d.Seq, false, now)
+		}
+		return err
+	}
+	seq, size := d.Seq, len(in.b)
+	n, ok := s.split.deliver(in, d.Items)
+	if !ok {
+		return errKilled
+	}
+	s.count.received.add(n, size)
+	s.taken(a, seq, n > 0, now)
+	return nil
+}
+
+// note does what the head of a batch asks for: hello, receipt, number.
+func (s *stream) note(a *attempt, d *batch.Downstream, now time.Time) (verdict, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := &s.state
+	a.heard = true
+	if d.HasHello {
+		if !st.peer.greet(&d.Hello, a.whole) {
+			return hole, errRenewed
+		}
+		st.outbox.settle(keepingOf(&d.Hello))
+	} else if st.outbox.keep == keepUnsure {
+		st.outbox.settle(keepNone)
+	}
+	if d.Received > 0 && st.outbox.keep == keepAll {
+		before := st.outbox.first
+		at, ok := st.outbox.receipt(d.Received)
+		if !ok {
+			return hole, errGarbage
+		}
+		if st.outbox.first > before {
+			a.progress = true
+			s.count.receipted(at, now)
+		}
+	}
+	s.noteKept()
+	v := st.inbox.judge(d.Seq)
+	if v == hole {
+		return v, errHole
+	}
+	return v, nil
+}
+
+// taken records that a batch is the shards'.
+func (s *stream) taken(a *attempt, seq uint64, progress bool, now time.Time) {
+	s.mu.Lock()
+	tell := s.state.inbox.took(seq, now)
+	a.progress = a.progress || progress
+	s.mu.Unlock()
+	if tell {
+		s.out.ring()
+	}
+}

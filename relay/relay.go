@@ -1,0 +1,200 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"edged/batch"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+)
+
+const (
+	maxMessage = 4 << 20 // a Downstream
+	// window bounds what gRPC buffers for a shard that does not keep up. A fixed one also spares
+	// the pings by which gRPC would measure the connection with every batch.
+	window = 1 << 20
+)
+
+// Options is what the relay is told by who builds it.
+type Options struct {
+	Config
+	Hello   batch.GatewayHello     // Reactor is filled in for each stream
+	Shards  int                    // at least 1
+	Wake    func(shard int)        // called by any goroutine when Next has something; cheap, coalesced by the shard; may be nil
+	ShardOf func(index uint32) int // the shard that owns a link's index; may be nil with one shard
+	Log     *slog.Logger           // nil: nothing is logged
+}
+
+// Relay is all streams of a gateway.
+type Relay struct {
+	ports   []*Port
+	streams []*stream
+	life    lifetime
+	wg      sync.WaitGroup
+
+	mu      sync.Mutex // guards started and stopped
+	started bool
+	stopped bool
+}
+
+// lifetime is the two steps of an end: stop asks the streams to finish, kill breaks them off.
+type lifetime struct {
+	stop, kill           context.Context
+	beginStop, beginKill context.CancelFunc
+}
+
+func newLifetime() (l lifetime) {
+	l.stop, l.beginStop = context.WithCancel(context.Background())
+	l.kill, l.beginKill = context.WithCancel(context.Background())
+	return l
+}
+
+// New prepares the streams. Nothing is dialled before Start.
+func New(o Options) (*Relay, error) {
+	if err := o.Config.Validate(); err != nil {
+		return nil, err
+	}
+	if o.Shards < 1 || o.Shards > 1 && o.ShardOf == nil {
+		panic(fmt.Sprintf("relay: %d shards, ShardOf set: %v", o.Shards, o.ShardOf != nil))
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	cred, err := o.Config.credentials()
+	if err != nil {
+		return nil, err
+	}
+	r := &Relay{life: newLifetime()}
+	buffers := newBuffers()
+	for shard := range o.Shards {
+		r.ports = append(r.ports, newPort(shard, &o, r.life.kill.Done(), buffers))
+	}
+	for _, p := range r.ports {
+		for m := range o.Config.Addresses {
+			s, err := r.newStream(&o, p, m, cred)
+			if err != nil {
+				r.closeAll()
+				return nil, err
+			}
+			r.streams = append(r.streams, s)
+		}
+	}
+	return r, nil
+}
+
+func (r *Relay) newStream(o *Options, p *Port, m int, cred credentials.TransportCredentials) (*stream, error) {
+	address := o.Config.Addresses[m]
+	cc, err := grpc.NewClient(target(address), dialOptions(cred)...)
+	if err != nil {
+		return nil, fmt.Errorf("manager %s: %w", address, err)
+	}
+	hello := o.Hello
+	hello.Reactor = uint32(p.shard)
+	out := p.outlets[m]
+	s := &stream{
+		address: address, hello: batch.AppendUpstreamHello(nil, hello), cc: cc,
+		log:   o.Log.With("manager", address, "shard", p.shard),
+		grace: o.Config.Grace, alone: len(o.Config.Addresses) == 1,
+		port: p, out: out, buffers: p.buffers, life: &r.life,
+		state: state{outbox: newOutbox(out.forget, out.giveUp)},
+	}
+	s.split = splitter{
+		ports: r.ports, self: p.shard, manager: m, shardOf: o.ShardOf, buffers: p.buffers,
+		parts: make([]*inbound, len(r.ports)),
+	}
+	return s, nil
+}
+
+func dialOptions(cred credentials.TransportCredentials) []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithTransportCredentials(cred),
+		grpc.WithNoProxy(),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithIdleTimeout(0),
+		grpc.WithStaticStreamWindowSize(window),
+		grpc.WithStaticConnWindowSize(window),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff: backoff.Config{
+				BaseDelay: minBackoff, Multiplier: backoffFactor, Jitter: backoffJitter, MaxDelay: maxBackoff,
+			},
+			MinConnectTimeout: maxBackoff,
+		}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
+		grpc.WithDefaultCallOptions(
+			grpc.ForceCodecV2(codec{}),
+			grpc.MaxCallRecvMsgSize(maxMessage),
+			// gRPC would keep what it sent until the server's first word, to repeat it by itself.
+			grpc.MaxRetryRPCBufferSize(0),
+		),
+	}
+}
+
+// Start begins to dial. It may be called once.
+func (r *Relay) Start() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.started || r.stopped {
+		panic("relay: Start after Start or Stop")
+	}
+	r.started = true
+	for _, s := range r.streams {
+		r.wg.Go(s.run)
+	}
+}
+
+// Stop sends what waits, half-closes the streams and waits for the Managers to end them, until ctx ends;
+// then it breaks off what is left. A Manager that is away but not yet gone is waited for if something
+// waits for it. The shards should have sent their last batch, and go on to call Next.
+func (r *Relay) Stop(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopped {
+		return nil
+	}
+	r.stopped = true
+	r.life.beginStop()
+	done := make(chan struct{})
+	go func() {
+		r.wg.Wait()
+		close(done)
+	}()
+	var err error
+	select {
+	case <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	r.life.beginKill()
+	<-done
+	return errors.Join(err, r.closeAll())
+}
+
+func (r *Relay) closeAll() error {
+	r.life.beginStop()
+	r.life.beginKill()
+	var errs []error
+	for _, s := range r.streams {
+		errs = append(errs, s.cc.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Port returns a shard's end.
+func (r *Relay) Port(shard int) *Port { return r.ports[shard] }
+
+// Stats may be called by any goroutine.
+func (r *Relay) Stats() Stats {
+	var st Stats
+	for _, s := range r.streams {
+		st.Streams = append(st.Streams, s.stats())
+	}
+	return st
+}

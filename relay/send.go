@@ -1,0 +1,174 @@
+package relay
+
+import (
+	"time"
+
+	"edged/batch"
+)
+
+// send is the sender's life while a stream is open: it sends what there is, then sleeps until
+// somebody rings, a deadline comes, or the stream ends.
+func (s *stream) send(a *attempt) error {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	stop := s.life.stop.Done()
+	for {
+		if did, err := s.step(a); did || err != nil {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		// From here on who has news rings; what came before is found by this second look.
+		s.out.asleep.Store(true)
+		did, err := s.step(a)
+		if err != nil {
+			return err
+		}
+		if !did {
+			s.halfClose(a)
+			if at, ok := s.deadline(a); ok {
+				timer.Reset(time.Until(at))
+			} else {
+				timer.Stop()
+			}
+			select {
+			case <-s.out.bell:
+			case <-timer.C:
+			case <-stop:
+				stop = nil
+			case <-a.ended:
+				s.out.asleep.Store(false)
+				return nil
+			}
+		}
+		s.out.asleep.Store(false)
+	}
+}
+
+// step sends one message. did is false when there is none.
+func (s *stream) step(a *attempt) (did bool, err error) {
+	now := time.Now()
+	s.expire(a, now)
+	s.mu.Lock()
+	st := &s.state
+	if !a.admitted {
+		s.mu.Unlock()
+		return false, nil
+	}
+	s.drain()
+	o, ok := st.outbox.next(now, st.inbox.last)
+	received := st.inbox.last
+	if !ok {
+		at, owed := st.inbox.due()
+		ok = owed && !now.Before(at)
+	}
+	if ok {
+		st.inbox.receipted()
+	}
+	s.mu.Unlock()
+	if !ok {
+		return false, nil
+	}
+	return true, s.emit(a, o, received)
+}
+
+// drain brings what the shard sent into the outbox. The mutex is held: an event with lost batches shuts
+// the queue under it.
+func (s *stream) drain() {
+	if s.out.shut.Load() == 0 {
+		s.out.queue.takeInto(&s.state.outbox.queue)
+	}
+}
+
+// emit sends an offer, or the bare numbers if it has no batch. SendMsg may wait for the Manager:
+// the mutex is not held.
+func (s *stream) emit(a *attempt, o offer, received uint64) error {
+	if o.b == nil {
+		return s.finish(o, a.call.SendMsg(batch.AppendUpstreamSeq(nil, o.seq, received)))
+	}
+	items, bytes := countItems(o.b.Items), len(o.b.wire)
+	err := a.call.SendMsg(o.b)
+	o.b.unref()
+	if err == nil {
+		s.count.sent.add(items, bytes)
+		s.count.itemsPerBatch.add(uint64(items))
+		if !o.new {
+			s.count.again.Add(1)
+		}
+	}
+	return s.finish(o, err)
+}
+
+func (s *stream) finish(o offer, err error) error {
+	if err != nil || o.seq == 0 {
+		return err
+	}
+	s.mu.Lock()
+	s.state.outbox.sent(o.seq)
+	s.noteKept()
+	s.mu.Unlock()
+	return nil
+}
+
+// noteKept publishes the number of kept batches. The mutex is held.
+func (s *stream) noteKept() { s.count.kept.Store(int64(len(s.state.outbox.kept))) }
+
+func countItems(b []byte) int {
+	n := 0
+	for it := batch.UpItems(b); ; n++ {
+		if _, _, ok := it.Next(); !ok {
+			return n
+		}
+	}
+}
+
+// halfClose ends our direction once Stop was asked for and everything is sent.
+func (s *stream) halfClose(a *attempt) {
+	if a.halfClosed || s.life.stop.Err() == nil {
+		return
+	}
+	a.halfClosed = true
+	_ = a.call.CloseSend() // always nil; the receiver learns how the stream ends
+}
+
+// deadline is the earliest time at which something has to happen without news.
+func (s *stream) deadline(a *attempt) (at time.Time, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !a.admitted {
+		return s.admitBy(a), true
+	}
+	at, ok = s.state.inbox.due()
+	if s.state.outbox.keep == keepUnsure {
+		if until := a.start.Add(helloWait); !ok || until.Before(at) {
+			at, ok = until, true
+		}
+	}
+	return at, ok
+}
+
+// admitBy is when a stream is admitted although nothing came. The mutex is held.
+func (s *stream) admitBy(a *attempt) time.Time {
+	if s.state.peer.introduces() {
+		return a.start.Add(helloWait)
+	}
+	return a.start.Add(settleWait)
+}
+
+// expire does what is due by now, or by the bound: who does not say in time that it will give
+// receipts is not waited for with a full buffer.
+func (s *stream) expire(a *attempt, now time.Time) {
+	s.mu.Lock()
+	late := !a.admitted && !now.Before(s.admitBy(a))
+	if o := &s.state.outbox; a.admitted && o.keep == keepUnsure {
+		if now.Sub(a.start) >= helloWait || s.out.bytes.Load() >= s.out.maxBytes/2 || s.out.batches.Load() >= maxHeld/2 {
+			o.settle(keepNone)
+			s.noteKept()
+		}
+	}
+	s.mu.Unlock()
+	if late {
+		s.admit(a, nil)
+	}
+}
