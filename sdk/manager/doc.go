@@ -1,0 +1,52 @@
+// Package manager is a kit for writing a Manager: the business backend behind edged gateways.
+//
+// Gateways dial the Manager, one gRPC stream per reactor, and tell it what their links (client connections) do. The
+// Manager answers with operations on links. This package serves the streams, calls a Handler for what the gateways say
+// and carries the operations back; the program only says what is to happen. What the protocol means is told in
+// docs/PROTOCOL.md, section 2.
+//
+//	m := manager.New(manager.Options{Handler: manager.Handler{
+//		Hello: func(e *manager.Event) { e.Bind(check(e.Payload)) },
+//		Data:  func(e *manager.Event) { e.Data(e.Payload) },
+//	}})
+//	err := m.Serve(listener)
+//
+// # Two ways to act on a link
+//
+// Event's methods act on the event's own link. They take no lock: what handlers write while one batch of the gateway is
+// handled is collected and goes out as one batch when all its events have been handled (or earlier, once it fills one).
+//
+// Manager's methods act on any link, from any goroutine, also from a handler. What they write is sent at once; what
+// comes while a send is under way goes together in the next one. They return ErrGone if the link's gateway has no stream
+// to this Manager, and ErrFull if Options.KeepBytes wait already: then nothing was sent. No error means that it will be
+// sent in its turn, not that it arrived. A Link may be kept as long as one likes; one that is no more is told apart by
+// its gateway, which answers Undelivered or Refused.
+//
+// # Order
+//
+//   - Events of one link come in their order, never two at a time, and Closed is the last.
+//   - Operations on one link are carried out in the order of their calls, among those through Manager (made one after the
+//     other) and among those through one Event and the next. Between the two ways the order is open: what an Event writes
+//     leaves with its batch, after what Manager was asked to do meanwhile. Use one of them for what depends on the other.
+//   - All operations on a link take the stream of its shard, and wait for it when it is broken while another stream of
+//     that gateway is up.
+//   - A session that was patched is attached to every message that the gateway reads from the client after it has carried
+//     out the patch. A client that answers to data sent after the patch therefore speaks with the new session; what it
+//     had sent before may still come with the old one.
+//
+// # What may be lost
+//
+// With receipts (the default) both sides keep what they sent until the other has said that it got it, and repeat it when a
+// stream broke: each event is handled once and each operation arrives once, as long as both processes live, or the
+// gateway's links do. An event counts as got when its handler has returned. When the Manager's process ends, what it had
+// not taken in goes to another Manager or to its successor, perhaps for the second time. Without receipts a broken stream
+// loses what was on its way.
+//
+// A gateway that starts afresh has a new epoch: its links are gone without a Closed each. Handler.Lost tells it.
+//
+// # Messages with tags
+//
+// Clients that use edged's SDKs send Messages: maps of numbers to values, with a tag and a request number. A Router, given
+// as Handler.Data, calls a function for each tag and answers what no function takes. Manager and Event know nothing of
+// it: any payload will do.
+package manager
