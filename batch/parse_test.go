@@ -10,6 +10,7 @@ import (
 )
 
 // Each case is written byte by byte and says what protobuf makes of it; that generated code agrees is tested too.
+// One flat table, and so is TestParseDownItem.
 func TestParseUpItem(t *testing.T) {
 	for _, c := range []struct {
 		name string

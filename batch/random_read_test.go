@@ -9,7 +9,7 @@ import (
 	"edged/batch"
 )
 
-const rounds = 3000
+const rounds = 1000
 
 // What generated code writes is read by hand as it was meant.
 func TestReadWhatGeneratedCodeWrites(t *testing.T) {

@@ -3,7 +3,7 @@ package batch
 import "unicode/utf8"
 
 // SessionValue returns what an encoded Session (UpItem.Session) holds under key. It returns false if the session has no
-// such key or is malformed up to the end: a session is read whole, because of a key that comes twice the last one holds.
+// such key or is malformed. It is always read to its end: of a key that comes twice the last value holds, as in protobuf.
 func SessionValue(session []byte, key string) (value []byte, ok bool) {
 	c := cursor{rest: session}
 	for c.next() {
