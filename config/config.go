@@ -1,0 +1,179 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+
+	"edged/admin"
+	"edged/gateway"
+	"edged/relay"
+)
+
+// maxFile bounds the text: no configuration is that large, and both parsers recurse into nested lists.
+const maxFile = 256 << 10
+
+// Config is edged.toml; each field is a section.
+type Config struct {
+	Gateway   gateway.Config     `toml:"gateway"`
+	Listeners []gateway.Listener `toml:"listener"`
+	Manager   relay.Config       `toml:"manager"`
+	Redis     Redis              `toml:"redis"`
+	Admin     admin.Config       `toml:"admin"`
+	Health    Health             `toml:"health"`
+	Tuning    Tuning             `toml:"tuning"`
+	Keeper    Keeper             `toml:"keeper"`
+	Handover  Handover           `toml:"handover"`
+	Delivery  Delivery           `toml:"delivery"`
+}
+
+// Default returns what an empty file means.
+func Default() *Config {
+	return &Config{
+		Gateway:   gateway.Default(),
+		Listeners: []gateway.Listener{gateway.DefaultListener()},
+		Manager:   relay.Default(),
+		Redis:     defaultRedis(),
+		Admin:     admin.Default(),
+		Health:    defaultHealth(),
+		Tuning:    Tuning{},
+		Keeper:    defaultKeeper(),
+		Handover:  defaultHandover(),
+		Delivery:  defaultDelivery(),
+	}
+}
+
+// Load reads and checks the file at path. What is wrong inside it comes as Problems.
+func Load(path string) (*Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	_ = f.Close() // it was only read
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, text)
+}
+
+// Parse reads and checks text, which errors call name. What is wrong inside it comes as Problems.
+func Parse(name string, text []byte) (*Config, error) {
+	r := newReader(name)
+	if len(text) > maxFile {
+		r.problem(&place{line: 1}, "", "the file is larger than %d KiB, which no configuration is", maxFile>>10)
+		return nil, r.problems()
+	}
+	plain := normalize(string(text))
+	values, err := decode(plain)
+	if err != nil {
+		line, reason := syntax(err, plain)
+		r.problem(&place{line: line}, "", "%s", reason)
+		return nil, r.problems()
+	}
+	c, root := Default(), index(plain)
+	r.table(reflect.ValueOf(c).Elem(), values, root, "")
+	r.check(c, root)
+	if err := r.problems(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// WithoutEffect names what the file sets to something other than the default although this version does not act on it,
+// so that the start can say so instead of leaving an operator to wonder.
+func (c *Config) WithoutEffect() []string {
+	var names []string
+	for _, l := range c.Listeners {
+		if strings.HasPrefix(l.Address, "systemd:") {
+			names = append(names, "listener."+l.Name+".address")
+		}
+	}
+	have, want := reflect.ValueOf(*c), reflect.ValueOf(*Default())
+	for i, section := range settings(have.Type()) {
+		if withoutEffect[section] {
+			names = appendChanged(names, section, have.Field(i), want.Field(i))
+		}
+	}
+	return names
+}
+
+func appendChanged(names []string, path string, have, want reflect.Value) []string {
+	if have.Kind() != reflect.Struct {
+		if !reflect.DeepEqual(have.Interface(), want.Interface()) {
+			names = append(names, path)
+		}
+		return names
+	}
+	for i, key := range settings(have.Type()) {
+		names = appendChanged(names, path+"."+key, have.Field(i), want.Field(i))
+	}
+	return names
+}
+
+// normalize takes away what differs between editors and means nothing: a byte order mark, and the carriage return
+// before a newline, with which the library counts lines wrongly in some of its errors.
+func normalize(text string) string {
+	for {
+		rest := text
+		for _, mark := range []string{"\xef\xbb\xbf", "\xff\xfe", "\xfe\xff"} {
+			rest = strings.TrimPrefix(rest, mark)
+		}
+		if rest == text {
+			return strings.ReplaceAll(text, "\r\n", "\n")
+		}
+		text = rest
+	}
+}
+
+// decode turns text into maps. The library panics where it doubts itself; a strange file must not end the process that
+// was only asked to look at it.
+func decode(text string) (values map[string]any, err error) {
+	defer func() {
+		if e := recover(); e != nil {
+			err = fmt.Errorf("the file cannot be understood: %v", e)
+		}
+	}()
+	_, err = toml.Decode(text, &values)
+	return values, err
+}
+
+// syntax says where and why text is no TOML.
+func syntax(err error, text string) (line int, reason string) {
+	var pe toml.ParseError
+	if !errors.As(err, &pe) {
+		return 1, err.Error()
+	}
+	line, reason = max(pe.Position.Line, 1), strings.TrimSuffix(pe.Message, ".")
+	if number, _, out := strings.Cut(reason, " is out of range for "); out { // the name of a Go type follows
+		return line, "the number " + number + " is too large or too small"
+	}
+	if word, ok := strings.CutPrefix(reason, `expected value but found "`); ok {
+		return line, `expected a value but found "` + strings.TrimSuffix(word, " instead") + "; text stands in quotes"
+	}
+	if strings.Contains(reason, `'\n'`) {
+		// In some of these errors the library has counted the newline already, in others not; the offset is always that of the newline.
+		line = 1 + strings.Count(text[:min(pe.Position.Start, len(text))], "\n")
+	}
+	reason = plainWords.Replace(reason)
+	if !strings.HasPrefix(reason, "TOML") && reason != "" {
+		reason = strings.ToLower(reason[:1]) + reason[1:]
+	}
+	return line, reason
+}
+
+// plainWords says for an operator what the library says for a programmer.
+var plainWords = strings.NewReplacer(
+	`'\n'`, "the end of the line",
+	"unexpected EOF", "the file ends too early",
+	"a top-level item to end with a newline, comment, or EOF", "nothing more on this line",
+	"was already created as a hash", "has a value already and cannot be a section too",
+	"was already created and cannot be used as an array", "stands there already and cannot be in double brackets too",
+	"end of table array name delimiter ']'", "']]' behind the section name",
+	"table name", "section name",
+)

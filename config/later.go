@@ -1,0 +1,236 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The sections in this file belong to packages that this version does not have yet. Their names and checks are final all the
+// same: a file written today stays valid. Each struct moves to its package, and its section out of withoutEffect, when
+// that package is made.
+var withoutEffect = map[string]bool{
+	"redis":    true,
+	"health":   true,
+	"tuning":   true,
+	"keeper":   true,
+	"handover": true,
+	"delivery": true,
+}
+
+// Redis is the [redis] section; it moves to package redisconn.
+type Redis struct {
+	Addresses []string `toml:"addresses"` // host:port; several: Cluster or Sentinel; none: no Redis
+	SLB       string   `toml:"slb"`       // the load balancer that this box stands behind; empty: the box is its own
+}
+
+func defaultRedis() Redis { return Redis{Addresses: []string{}} }
+
+// Validate reports every setting that cannot be meant, each with its key.
+func (c Redis) Validate() error {
+	var l list
+	for i, a := range c.Addresses {
+		if err := checkHostPort(a); err != nil {
+			l.add("addresses", err)
+		}
+		for _, before := range c.Addresses[:i] {
+			if a == before {
+				l.bad("addresses", "%q stands there twice", a)
+			}
+		}
+	}
+	if strings.ContainsFunc(c.SLB, func(r rune) bool { return r <= ' ' || r > '~' || r == '{' || r == '}' }) || len(c.SLB) > 128 {
+		l.bad("slb", "%q is not a name of at most 128 printable ASCII characters without spaces or braces", shorten(c.SLB))
+	}
+	return l.err()
+}
+
+// Health is the [health] section; it moves to package health.
+type Health struct {
+	Interval   time.Duration `toml:"interval"`    // between two reports
+	NICs       []string      `toml:"nics"`        // interface names, or "auto" alone
+	PPSLimit   int64         `toml:"pps_limit"`   // packets per second that count as full; 0: measured
+	BytesLimit int64         `toml:"bytes_limit"` // bytes per second that count as full; 0: the link speed
+	LimitMode  LimitMode     `toml:"limit_mode"`
+}
+
+// LimitMode says which direction of the traffic is held against a limit: "sum", "max", "rx" or "tx".
+type LimitMode struct {
+	PPS   string `toml:"pps"`
+	Bytes string `toml:"bytes"`
+}
+
+func defaultHealth() Health {
+	return Health{Interval: 5 * time.Second, NICs: []string{"auto"}, LimitMode: LimitMode{PPS: "sum", Bytes: "max"}}
+}
+
+// Validate reports every setting that cannot be meant, each with its key.
+func (c Health) Validate() error {
+	var l list
+	between(&l, "interval", c.Interval, time.Second, time.Minute)
+	between(&l, "pps_limit", c.PPSLimit, 0, 10_000_000_000)
+	between(&l, "bytes_limit", c.BytesLimit, 0, 1_000_000_000_000)
+	l.oneOf("limit_mode.pps", c.LimitMode.PPS, "sum", "max", "rx", "tx")
+	l.oneOf("limit_mode.bytes", c.LimitMode.Bytes, "sum", "max", "rx", "tx")
+	if len(c.NICs) == 0 {
+		l.bad("nics", `the list is empty; write ["auto"] to have the interfaces found`)
+	}
+	for i, name := range c.NICs {
+		switch {
+		case name == "auto" && len(c.NICs) > 1:
+			l.bad("nics", `"auto" cannot stand beside names`)
+		case name == "" || len(name) > 15 || strings.ContainsFunc(name, notInName):
+			l.bad("nics", "%q is not the name of a network interface", shorten(name))
+		}
+		for _, before := range c.NICs[:i] {
+			if name == before {
+				l.bad("nics", "%q stands there twice", name)
+			}
+		}
+	}
+	return l.err()
+}
+
+// notInName knows what the kernel refuses in the name of an interface.
+func notInName(r rune) bool { return r <= ' ' || r == '/' || r == ':' }
+
+// Tuning is the [tuning] section, what the box is for; it moves to package tuning.
+type Tuning struct {
+	Links             int `toml:"links"`               // 0: what the box can hold
+	MessagesPerSecond int `toml:"messages_per_second"` // 0: what the box can carry
+}
+
+// Validate reports every setting that cannot be meant, each with its key.
+func (c Tuning) Validate() error {
+	var l list
+	between(&l, "links", c.Links, 0, 100_000_000)
+	between(&l, "messages_per_second", c.MessagesPerSecond, 0, 1_000_000_000)
+	return l.err()
+}
+
+// Keeper is the [keeper] section; it moves to package handover.
+type Keeper struct {
+	Enabled bool   `toml:"enabled"`
+	Socket  string `toml:"socket"` // absolute path
+}
+
+func defaultKeeper() Keeper { return Keeper{Socket: "/run/edged-keeper/keeper.sock"} }
+
+// Validate reports every setting that cannot be meant, each with its key.
+func (c Keeper) Validate() error {
+	var l list
+	if strings.HasPrefix(c.Socket, "unix:") {
+		l.bad("socket", `%q is a path already; leave out "unix:"`, shorten(c.Socket))
+	} else if !strings.HasPrefix(c.Socket, "/") || len(c.Socket) > maxSocketPath || strings.ContainsRune(c.Socket, 0) {
+		l.bad("socket", "%q is not an absolute path of at most %d bytes", shorten(c.Socket), maxSocketPath)
+	}
+	return l.err()
+}
+
+// Handover is the [handover] section; it moves to package handover.
+type Handover struct {
+	Mode string `toml:"mode"` // "fork" or "exec"
+}
+
+func defaultHandover() Handover { return Handover{Mode: "fork"} }
+
+// Validate reports every setting that cannot be meant, each with its key.
+func (c Handover) Validate() error {
+	var l list
+	l.oneOf("mode", c.Mode, "fork", "exec")
+	return l.err()
+}
+
+// Delivery is the [delivery] section; it moves to package delivery.
+type Delivery struct {
+	Retry      time.Duration `toml:"retry"`       // first wait for an ACK
+	Tries      int           `toml:"tries"`       // sends of one push, the first included
+	Window     int           `toml:"window"`      // unacknowledged pushes of a link
+	GzipMin    int           `toml:"gzip_min"`    // bytes of a payload from which compressing is tried
+	PackageGap time.Duration `toml:"package_gap"` // wait for a missing message of a package
+	Sample     float64       `toml:"sample"`      // share of links that are asked for a sampled ACK
+}
+
+func defaultDelivery() Delivery {
+	return Delivery{
+		Retry:      5 * time.Second,
+		Tries:      5,
+		Window:     256,
+		GzipMin:    1024,
+		PackageGap: 2 * time.Second,
+		Sample:     0.01,
+	}
+}
+
+// Validate reports every setting that cannot be meant, each with its key.
+func (c Delivery) Validate() error {
+	var l list
+	between(&l, "retry", c.Retry, 100*time.Millisecond, 10*time.Minute)
+	between(&l, "tries", c.Tries, 1, 100)
+	between(&l, "window", c.Window, 1, 65535)
+	between(&l, "gzip_min", c.GzipMin, 1, 65535)
+	between(&l, "package_gap", c.PackageGap, 10*time.Millisecond, 10*time.Minute)
+	if !(c.Sample >= 0 && c.Sample <= 1) { // so written, "not a number" is refused too
+		l.bad("sample", "%v is not between 0 and 1", c.Sample)
+	}
+	return l.err()
+}
+
+// maxSocketPath is what fits into sun_path with its closing zero byte.
+const maxSocketPath = 107
+
+// list gathers the errors of one section, each as `key: reason`.
+type list []error
+
+func (l *list) bad(key, format string, args ...any) { l.add(key, fmt.Errorf(format, args...)) }
+
+func (l *list) add(key string, err error) { *l = append(*l, fmt.Errorf("%s: %w", key, err)) }
+
+func (l *list) err() error { return errors.Join(*l...) }
+
+func (l *list) oneOf(key, got string, names ...string) {
+	for _, name := range names {
+		if got == name {
+			return
+		}
+	}
+	last := len(names) - 1
+	l.bad(key, `%q is not "%s" or "%s"`, shorten(got), strings.Join(names[:last], `", "`), names[last])
+}
+
+func between[T cmp.Ordered](l *list, key string, got, least, most T) {
+	if got < least || got > most {
+		l.bad(key, "%v is not between %v and %v", brief(got), brief(least), brief(most))
+	}
+}
+
+// brief leaves out the zeros that a duration's own form ends in: 10m, not 10m0s.
+func brief(v any) any {
+	d, ok := v.(time.Duration)
+	if !ok {
+		return v
+	}
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+func checkHostPort(a string) error {
+	host, port, err := net.SplitHostPort(a)
+	if err != nil || host == "" || strings.ContainsAny(host, " \t\r\n/") {
+		return fmt.Errorf("%q is not host:port", shorten(a))
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("the port of %q is not between 1 and 65535", shorten(a))
+	}
+	return nil
+}
