@@ -1,0 +1,136 @@
+package gateway
+
+import (
+	"time"
+
+	"edged/batch"
+	"edged/linkpool"
+	"edged/wire"
+)
+
+// dueBudget bounds the links that one turn looks at because of time.
+const dueBudget = 1024
+
+// A link has one deadline in the heap, at most checkEvery away, and is looked at when that comes up: only then is it found out
+// what is due and when the next look is. So input only stamps the time, output nothing at all, and yet no limit of a link's
+// silence, frames or output is overrun, because none is shorter than checkEvery.
+
+// expire looks at the links whose deadline has come.
+func (s *shard) expire() {
+	now := s.now()
+	for range dueBudget {
+		place, ok := s.deadlines.Due(now)
+		if !ok {
+			return
+		}
+		l, uniq := s.links.At(place)
+		if e, over := s.overdue(l, now); over {
+			s.end(place, uniq, l, e)
+			continue
+		}
+		if !s.pingIfSilent(place, uniq, l, now) {
+			continue
+		}
+		s.deadlines.Set(place, s.nextDeadline(l, now))
+	}
+}
+
+// overdue says whether a limit of the link is overrun.
+func (s *shard) overdue(l *link, now linkpool.Millis) (ending, bool) {
+	c := &s.g.cfg
+	passed := func(since linkpool.Millis, d time.Duration) bool { return !now.Before(since.Deadline(d)) }
+	byGateway := func(r wire.Reason, evidence string) (ending, bool) {
+		return ending{reason: r, side: batch.SideGateway, evidence: evidence}, true
+	}
+	switch {
+	case l.flags&welcomed == 0 && passed(l.opened, c.LoginTimeout):
+		if s.managers.anyUp(s) {
+			return byGateway(wire.ByeLoginTimeout, "no login in time")
+		}
+		return ending{reason: wire.ByeNoManager, side: batch.SideGateway, evidence: "no login in time: no Manager reachable", retry: s.retryAfter()}, true
+	case l.flags&waiting != 0:
+		if passed(l.stalled, c.StallTimeout) {
+			return ending{reason: wire.ByeNoManager, side: batch.SideGateway, evidence: "no room towards the Manager", retry: s.retryAfter()}, true
+		}
+	case passed(l.heard, c.IdleTimeout):
+		return byGateway(wire.ByeIdle, "silent")
+	case l.flags&half != 0 && passed(l.frame, c.FrameTimeout):
+		return byGateway(wire.ByeIdle, "frame not finished in time")
+	}
+	if s.loop.Stalled(l.conn) >= c.WriteTimeout {
+		return byGateway(wire.ByeSlow, "output without progress")
+	}
+	return ending{}, false
+}
+
+// pingIfSilent sends a PING where the link's listener wants one; false when that ended the link.
+func (s *shard) pingIfSilent(place, uniq uint32, l *link, now linkpool.Millis) bool {
+	every := s.g.listeners[l.listener].PingInterval
+	if every == 0 || l.flags&welcomed == 0 || now.Before(s.quietSince(l).Deadline(every)) {
+		return true
+	}
+	l.flags |= asked
+	l.pinged = now
+	s.scratch = wire.AppendPing(s.scratch[:0], s.random.Uint32())
+	return s.send(place, uniq, l, wire.KindPing, s.scratch)
+}
+
+// quietSince is when the link was last heard or asked.
+func (s *shard) quietSince(l *link) linkpool.Millis {
+	if l.flags&asked != 0 && l.heard.Before(l.pinged) {
+		return l.pinged
+	}
+	return l.heard
+}
+
+// nextDeadline is when the link must be looked at again, nothing being overdue now.
+func (s *shard) nextDeadline(l *link, now linkpool.Millis) linkpool.Millis {
+	c := &s.g.cfg
+	at := now.Deadline(s.g.checkEvery)
+	sooner := func(t linkpool.Millis) {
+		if t.Before(at) {
+			at = t
+		}
+	}
+	if l.flags&welcomed == 0 {
+		sooner(l.opened.Deadline(c.LoginTimeout))
+	}
+	if l.flags&waiting != 0 {
+		sooner(l.stalled.Deadline(c.StallTimeout))
+	} else {
+		sooner(l.heard.Deadline(c.IdleTimeout))
+		if l.flags&half != 0 {
+			sooner(l.frame.Deadline(c.FrameTimeout))
+		}
+	}
+	if stalled := s.loop.Stalled(l.conn); stalled > 0 {
+		sooner(now.Deadline(c.WriteTimeout - stalled))
+	}
+	if every := s.g.listeners[l.listener].PingInterval; every != 0 && l.flags&welcomed != 0 {
+		sooner(s.quietSince(l).Deadline(every))
+	}
+	return at
+}
+
+// untilDue is how long the loop may sleep.
+func (s *shard) untilDue() time.Duration {
+	wait := time.Duration(-1)
+	if at, ok := s.deadlines.Next(); ok {
+		wait = max(at.Sub(s.now()), 0)
+	}
+	if s.drain.active && (wait < 0 || wait > drainTick) {
+		wait = drainTick
+	}
+	return wait
+}
+
+// checkEvery is the longest time between two looks at a link.
+func checkEvery(c Config, listeners []Listener) time.Duration {
+	d := min(c.IdleTimeout, c.FrameTimeout, c.WriteTimeout, c.StallTimeout)
+	for _, l := range listeners {
+		if l.PingInterval != 0 {
+			d = min(d, l.PingInterval)
+		}
+	}
+	return d
+}

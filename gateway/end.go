@@ -1,0 +1,71 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"edged/batch"
+	"edged/netpoll"
+	"edged/wire"
+)
+
+// ending says how and why a link ends.
+type ending struct {
+	reason   wire.Reason // of BYE; 0: the connection was lost without one
+	side     batch.Side
+	evidence string // for people, to the Manager
+	retry    time.Duration
+	text     string // for people, to the client
+	silent   bool   // no BYE: the client said one, or is gone
+	label    EndLabel
+}
+
+// end ends a live link: the client is told by BYE, the Manager by `closed`, and its place is free again.
+func (s *shard) end(place, uniq uint32, l *link, e ending) {
+	conn := l.conn
+	if e.label == 0 {
+		e.label = EndLabel(e.reason)
+		if e.side == batch.SideClient && e.silent {
+			e.label = EndClientBye
+		}
+	}
+	s.forget(place, uniq, l, e)
+	s.loop.SetTag(conn, noLink)
+	if e.silent {
+		s.loop.Close(conn)
+		return
+	}
+	s.count.FramesOut[wire.KindBye]++
+	s.loop.Close(conn, s.bye(e.reason, e.retry, e.text))
+}
+
+// Closed is told by the loop of every connection's end; those of links that the gateway ended itself are forgotten already.
+func (s *shard) Closed(c netpoll.Conn, why error) {
+	place := s.loop.Tag(c)
+	l, uniq := s.links.At(place)
+	if l == nil || l.conn != c {
+		return
+	}
+	e := ending{side: batch.SideNetwork, label: EndLost}
+	if errors.Is(why, io.EOF) {
+		e = ending{side: batch.SideClient, label: EndPeerClosed}
+	}
+	if why != nil {
+		e.evidence = why.Error()
+	}
+	s.forget(place, uniq, l, e)
+}
+
+// forget takes a link out of everything that the shard holds and tells its Manager: exactly once, after its last item.
+func (s *shard) forget(place, uniq uint32, l *link, e ending) {
+	s.count.Ended[e.label]++
+	if l.flags&announced != 0 {
+		s.scratch = batch.AppendClosed(s.scratch[:0], s.name(place, uniq), s.sessions.Field(l.session), uint32(e.reason), e.side, e.evidence)
+		s.managers.must(s, int(l.manager), s.scratch)
+	}
+	s.sessions.Free(l.session)
+	s.deadlines.Remove(place)
+	s.links.Del(place, uniq)
+	s.g.links.Add(-1)
+}

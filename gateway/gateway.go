@@ -1,0 +1,281 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"edged/batch"
+	"edged/linkpool"
+	"edged/netpoll"
+	"edged/relay"
+)
+
+// spareFiles is what the process needs beside its links: Managers, listeners, Redis, files, and connections that are being
+// closed.
+const spareFiles = 1024
+
+// kernelBytes bounds what the kernel holds for one link that does not acknowledge, beside the 64 KiB held here.
+const kernelBytes = 256 << 10
+
+// Options is what a Gateway is made of.
+type Options struct {
+	Config    Config
+	Listeners []Listener
+	Managers  relay.Config
+	Version   string // of the binary, told to Managers
+	Files     int    // descriptors that the process may open (RLIMIT_NOFILE)
+	Log       *slog.Logger
+}
+
+// Gateway holds the links of one box.
+type Gateway struct {
+	// Static after New.
+	cfg           Config
+	listeners     []Listener
+	listenerNames [][]byte
+	addresses     []string // where it really listens, by listener
+	advertise     string
+	id            string
+	epoch         uint64
+	capacity      int
+	checkEvery    time.Duration
+	log           *slog.Logger
+	group         *netpoll.Group
+	relay         *relay.Relay
+	shards        []*shard
+
+	// Shared.
+	links    atomic.Int64
+	draining atomic.Bool
+}
+
+// New makes the gateway and takes its listeners; nothing is accepted before Start.
+func New(o Options) (*Gateway, error) {
+	if len(o.Listeners) == 0 {
+		return nil, errors.New("gateway: no listener")
+	}
+	g := &Gateway{cfg: o.Config, listeners: o.Listeners, log: o.Log, epoch: uint64(time.Now().UnixNano())}
+	g.checkEvery = checkEvery(o.Config, o.Listeners)
+	reactors := o.Config.Reactors
+	if reactors == 0 {
+		reactors = runtime.NumCPU()
+	}
+	if err := g.size(reactors, o.Files); err != nil {
+		return nil, err
+	}
+	for _, l := range o.Listeners {
+		g.listenerNames = append(g.listenerNames, []byte(l.Name))
+	}
+	if err := g.open(reactors, o); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// size computes how many links there can be.
+func (g *Gateway) size(reactors, files int) error {
+	possible := files - spareFiles - 4*reactors
+	if possible < 1 {
+		return fmt.Errorf("gateway: %d open files are not enough: %d are needed beside the links (LimitNOFILE of the unit, ulimit -n)", files, files-possible)
+	}
+	g.capacity = g.cfg.Capacity
+	if g.capacity == 0 {
+		g.capacity = possible
+	} else if g.capacity > possible {
+		g.log.Warn("capacity lowered to what open files allow", "wanted", g.capacity, "capacity", possible, "files", files)
+		g.capacity = possible
+	}
+	g.capacity = min(g.capacity, reactors*linkpool.MaxPlaces)
+	return nil
+}
+
+// shardCapacity leaves each shard room for more than its share: the kernel spreads connections by a hash.
+func (g *Gateway) shardCapacity(reactors int) int {
+	return min(g.capacity, g.capacity/reactors*2+1024, linkpool.MaxPlaces)
+}
+
+func (g *Gateway) open(reactors int, o Options) (err error) {
+	perShard := g.shardCapacity(reactors)
+	g.group, err = netpoll.New(netpoll.Config{
+		Loops:       reactors,
+		MaxConns:    perShard + spareFiles,
+		KernelBytes: kernelBytes,
+		UserTimeout: g.cfg.WriteTimeout,
+		SchedBatch:  g.cfg.SchedBatch,
+	}, func(l *netpoll.Loop) netpoll.Handler {
+		s := newShard(g, l, perShard)
+		g.shards = append(g.shards, s)
+		return s
+	})
+	if err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
+	if err := g.listen(); err != nil {
+		return err
+	}
+	g.advertise = g.cfg.Advertise
+	if g.advertise == "" {
+		g.advertise = advertised(g.addresses)
+	}
+	if g.id = g.cfg.ID; g.id == "" {
+		g.id = g.advertise
+	}
+	return g.openRelay(o)
+}
+
+// listen takes every listener's socket. It is called again when a drain is taken back, which gives each listener a new
+// source: listenerOf counts in rounds.
+func (g *Gateway) listen() error {
+	g.addresses = g.addresses[:0]
+	for _, l := range g.listeners {
+		network, address := "tcp", l.Address
+		if path, ok := strings.CutPrefix(address, "unix:"); ok {
+			network, address = "unix", path
+		} else if strings.HasPrefix(address, "systemd:") {
+			return fmt.Errorf("gateway: listener %q: %s: no socket of that name was passed to this process", l.Name, l.Address)
+		}
+		if l.Kind != "tcp" {
+			return fmt.Errorf("gateway: listener %q: kind %q is not served by this version", l.Name, l.Kind)
+		}
+		_, addr, err := g.group.Listen(network, address)
+		if err != nil {
+			return fmt.Errorf("gateway: listener %q: %w", l.Name, err)
+		}
+		if network == "unix" {
+			g.addresses = append(g.addresses, "unix:"+addr.String())
+		} else {
+			g.addresses = append(g.addresses, addr.String())
+		}
+	}
+	return nil
+}
+
+// listenerOf returns the place in the configuration of the listener with that number in netpoll.
+func (g *Gateway) listenerOf(source int) int { return source % len(g.listeners) }
+
+func (g *Gateway) openRelay(o Options) (err error) {
+	g.relay, err = relay.New(relay.Options{
+		Config: o.Managers,
+		Hello: batch.GatewayHello{
+			ID: g.id, Address: g.advertise, Protocol: 1, Version: o.Version, Epoch: g.epoch,
+		},
+		Shards:  len(g.shards),
+		Wake:    func(shard int) { g.shards[shard].loop.Wake() },
+		ShardOf: func(index uint32) int { shard, _ := linkpool.Place(index); return shard },
+		Log:     g.log,
+	})
+	if err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
+	for i, s := range g.shards {
+		s.port = g.relay.Port(i)
+		s.managers.list = make([]manager, s.port.Managers())
+		s.managers.next = i // so that the shards begin at different Managers
+	}
+	return nil
+}
+
+// advertised chooses the address of the link IDs: the first listener's that has one, with the box's own address for a
+// wildcard.
+func advertised(addresses []string) string {
+	for _, a := range addresses {
+		ap, err := netip.ParseAddrPort(a)
+		if err != nil {
+			continue
+		}
+		if ap.Addr().IsUnspecified() {
+			ap = netip.AddrPortFrom(ownAddress(), ap.Port())
+		}
+		return ap.String()
+	}
+	return "127.0.0.1:0"
+}
+
+// ownAddress is the address from which this box would speak to the world. Connecting a UDP socket sends nothing.
+func ownAddress() netip.Addr {
+	if c, err := net.Dial("udp", "192.0.2.1:9"); err == nil {
+		defer func() { _ = c.Close() }()
+		if a, ok := c.LocalAddr().(*net.UDPAddr); ok {
+			return a.AddrPort().Addr().Unmap()
+		}
+	}
+	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+}
+
+// Start begins to accept.
+func (g *Gateway) Start() {
+	g.relay.Start()
+	g.group.Start()
+}
+
+// ID is the gateway's name towards Managers; Advertise the address in its link IDs; Addresses where it listens; Epoch what
+// changes at a cold start.
+func (g *Gateway) ID() string          { return g.id }
+func (g *Gateway) Advertise() string   { return g.advertise }
+func (g *Gateway) Addresses() []string { return g.addresses }
+func (g *Gateway) Epoch() uint64       { return g.epoch }
+
+// Reactors, Capacity and Links are numbers of it: threads, links at most, and links now.
+func (g *Gateway) Reactors() int { return len(g.shards) }
+func (g *Gateway) Capacity() int { return g.capacity }
+func (g *Gateway) Links() int    { return int(g.links.Load()) }
+
+// Draining says whether links are being sent away.
+func (g *Gateway) Draining() bool { return g.draining.Load() }
+
+// Drain stops accepting and sends the links away, evenly over the time within; it returns at once.
+func (g *Gateway) Drain(within time.Duration) {
+	if g.draining.Swap(true) {
+		return
+	}
+	g.log.Info("draining", "links", g.Links(), "within", within)
+	g.group.StopAccepting()
+	for _, s := range g.shards {
+		s.loop.Post(func() { s.startDrain(within) })
+	}
+}
+
+// Undrain takes a drain back: links that are still here stay, and new ones are accepted again.
+func (g *Gateway) Undrain() error {
+	if !g.draining.Load() {
+		return nil
+	}
+	if err := g.listen(); err != nil {
+		return err
+	}
+	for _, s := range g.shards {
+		s.loop.Post(func() { s.drain.active = false })
+	}
+	g.draining.Store(false)
+	g.log.Info("not draining any more")
+	return nil
+}
+
+// Wait returns when no link is left or ctx ends.
+func (g *Gateway) Wait(ctx context.Context) error {
+	tick := time.NewTicker(drainTick)
+	defer tick.Stop()
+	for g.Links() > 0 {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// Stop ends the gateway: what is on its way to Managers is flushed as long as ctx allows, and every connection is closed.
+func (g *Gateway) Stop(ctx context.Context) error {
+	err := g.relay.Stop(ctx)
+	g.group.Stop()
+	return err
+}

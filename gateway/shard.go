@@ -1,0 +1,209 @@
+package gateway
+
+import (
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"edged/batch"
+	"edged/linkpool"
+	"edged/netpoll"
+	"edged/relay"
+	"edged/session"
+	"edged/wire"
+)
+
+// turnEvents bounds the batches from Managers that a shard takes in one turn, so that reading is not starved.
+const turnEvents = 64
+
+// port is what a shard needs of the relay; its own end of it is relay.Port.
+type port interface {
+	Managers() int
+	Up(m int) bool
+	Take(m int) *relay.Batch
+	Send(m int, b *relay.Batch)
+	Next() (relay.Event, bool)
+	Pending() bool
+}
+
+// shard is a reactor's share of the gateway. All of it is owned by the reactor's thread.
+type shard struct {
+	// Static after construction.
+	g      *Gateway
+	number int
+	loop   *netpoll.Loop
+	port   port
+	log    *slog.Logger
+
+	links     *linkpool.Pool[link]
+	deadlines *linkpool.Deadlines
+	sessions  *session.Store
+	managers  managers
+	waiting   []linkName // links that wait for room, in the order in which they began
+	drain     drain
+	count     Counters
+	random    *rand.Rand
+
+	// Lent within one call, kept to be used again.
+	scratch []byte
+	item    batch.DownItem
+}
+
+type linkName struct{ place, uniq uint32 }
+
+func newShard(g *Gateway, loop *netpoll.Loop, capacity int) *shard {
+	s := &shard{
+		g:         g,
+		number:    loop.Number(),
+		loop:      loop,
+		log:       g.log.With("shard", loop.Number()),
+		links:     linkpool.New[link](capacity, rand.Uint32()),
+		deadlines: linkpool.NewDeadlines(capacity),
+		sessions:  session.NewStore(g.cfg.SessionMax),
+		random:    rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
+		scratch:   make([]byte, 0, 1024),
+	}
+	return s
+}
+
+func (s *shard) now() linkpool.Millis { return linkpool.MillisAt(s.loop.Now()) }
+
+func (s *shard) name(place, uniq uint32) batch.Link {
+	return batch.Link{Index: linkpool.Index(s.number, place), Uniq: uniq}
+}
+
+// Opened takes a new connection in, or says why not.
+func (s *shard) Opened(c netpoll.Conn, source int) {
+	s.loop.SetTag(c, noLink)
+	if why := s.refusal(); why != 0 {
+		s.count.Refused[why]++
+		s.loop.Close(c, s.bye(why, s.retryAfter(), ""))
+		return
+	}
+	place, uniq, l, ok := s.links.Add()
+	if !ok {
+		s.count.Refused[wire.ByeOverloaded]++
+		s.loop.Close(c, s.bye(wire.ByeOverloaded, s.retryAfter(), "full"))
+		return
+	}
+	s.g.links.Add(1)
+	now := s.now()
+	*l = link{conn: c, opened: now, heard: now, listener: uint8(s.g.listenerOf(source)), session: s.openSession(c, source, place, uniq)}
+	s.loop.SetTag(c, place)
+	s.count.Opened++
+	if n := s.port.Managers(); n > 0 {
+		s.managers.assign(l)
+		s.announce(place, uniq, l)
+	}
+	if s.g.cfg.Login == "none" {
+		s.welcome(place, uniq, l)
+		if s.links.Get(place, uniq) == nil {
+			return
+		}
+	}
+	s.deadlines.Set(place, s.nextDeadline(l, now))
+}
+
+// refusal says why no link is taken at this moment, 0 if it is.
+func (s *shard) refusal() wire.Reason {
+	switch {
+	case s.g.draining.Load():
+		return wire.ByeDraining
+	case s.g.links.Load() >= int64(s.g.capacity):
+		return wire.ByeOverloaded
+	case s.managers.allFull():
+		return wire.ByeOverloaded
+	}
+	return 0
+}
+
+func (s *shard) openSession(c netpoll.Conn, source int, place, uniq uint32) session.Ref {
+	buf := wire.AppendLinkID(s.scratch[:0], s.g.advertise, linkpool.Index(s.number, place), uniq)
+	id := len(buf)
+	if remote := s.loop.Remote(c); remote.IsValid() {
+		buf = remote.AppendTo(buf)
+	} else {
+		buf = append(buf, "unix"...)
+	}
+	s.scratch = buf
+	return s.sessions.Open(buf[:id], buf[id:], s.g.listenerNames[s.g.listenerOf(source)], time.Now().UnixMilli())
+}
+
+// welcome tells the client that it is in.
+func (s *shard) welcome(place, uniq uint32, l *link) {
+	if l.flags&welcomed != 0 {
+		return
+	}
+	l.flags |= welcomed
+	s.count.Welcomed++
+	id := wire.AppendLinkID(s.scratch[:0], s.g.advertise, linkpool.Index(s.number, place), uniq)
+	frame := wire.AppendWelcome(id, wire.Welcome{
+		LinkID:       id,
+		Heartbeat:    s.g.cfg.Heartbeat,
+		IdleTimeout:  s.g.cfg.IdleTimeout,
+		MaxFrame:     uint32(s.g.cfg.MaxFrame),
+		ServerTimeMs: uint64(time.Now().UnixMilli()),
+	})
+	s.scratch = frame
+	s.send(place, uniq, l, wire.KindWelcome, frame[len(id):])
+}
+
+// send writes one frame to a link. A link that does not take what it is sent is ended as a slow consumer, and false returned.
+func (s *shard) send(place, uniq uint32, l *link, kind wire.Kind, frame ...[]byte) bool {
+	if !s.loop.Write(l.conn, frame...) {
+		s.end(place, uniq, l, ending{reason: wire.ByeSlow, side: batch.SideGateway, evidence: "output over its bound"})
+		return false
+	}
+	s.count.FramesOut[kind]++
+	return true
+}
+
+// Backlog is the loop's word that a link's output waits; time decides about it (deadlines.go).
+func (s *shard) Backlog(netpoll.Conn, int) {}
+
+// Turn does what came from elsewhere, what fell due, and gives the turn's batches to the relay.
+func (s *shard) Turn(time.Duration) time.Duration {
+	s.takeEvents()
+	s.managers.walk(s)
+	s.expire()
+	s.drainSome()
+	s.managers.flush(s)
+	return s.untilDue()
+}
+
+// Pending says whether the next turn has something to do already.
+func (s *shard) Pending() bool {
+	return s.port.Pending() || s.managers.pending()
+}
+
+func (s *shard) takeEvents() {
+	for range turnEvents {
+		e, ok := s.port.Next()
+		if !ok {
+			return
+		}
+		switch e.Kind {
+		case relay.EventItems:
+			s.carryOut(e.Manager, e.Items)
+		case relay.EventRoom:
+			s.room(e.Manager)
+		default:
+			s.managers.changed(s, e)
+		}
+	}
+}
+
+// retryAfter spreads the return of clients that are sent away together.
+func (s *shard) retryAfter() time.Duration {
+	window := s.g.cfg.RetryAfterMax
+	if window <= 0 {
+		return 0
+	}
+	return time.Duration(s.random.Int64N(int64(window))) + time.Millisecond
+}
+
+// bye encodes a BYE into the shard's scratch buffer.
+func (s *shard) bye(r wire.Reason, retryAfter time.Duration, text string) []byte {
+	s.scratch = wire.AppendBye(s.scratch[:0], r, retryAfter, wire.CutText(text, s.g.cfg.MaxFrame))
+	return s.scratch
+}

@@ -1,0 +1,171 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+
+	"edged/batch"
+	"edged/netpoll"
+	"edged/relay"
+	"edged/wire"
+)
+
+// EndLabel says in one word how links ended. Those below EndClientBye are the BYE reasons that the gateway gave.
+type EndLabel uint8
+
+// How links end without a BYE from the gateway.
+const (
+	EndClientBye  EndLabel = iota + 13 // the client said BYE
+	EndPeerClosed                      // the client ended the stream without one
+	EndLost                            // the network lost it
+	endLabels
+)
+
+// String returns the label's value in metrics.
+func (e EndLabel) String() string {
+	switch e {
+	case EndClientBye:
+		return "client_bye"
+	case EndPeerClosed:
+		return "peer_closed"
+	case EndLost:
+		return "connection_lost"
+	}
+	return wire.Reason(e).String()
+}
+
+// EndLabels returns every label that Counters.Ended is indexed by.
+func EndLabels() []EndLabel {
+	var all []EndLabel
+	for e := EndLabel(1); e < endLabels; e++ {
+		all = append(all, e)
+	}
+	return all
+}
+
+// DropLabel says why an item of a Manager was dropped without an answer.
+type DropLabel uint8
+
+// Why items are dropped.
+const (
+	DropMalformed DropLabel = iota // the item's bytes are no DownItem
+	DropLabels
+)
+
+// String returns the label's value in metrics.
+func (DropLabel) String() string { return "malformed" }
+
+// Sizes of the arrays in Counters.
+const (
+	kinds    = 9  // by wire.Kind
+	reasons  = 13 // by wire.Reason
+	codes    = 7  // by batch.Code
+	lossKeys = 7  // by batch.LossReason
+)
+
+// Counters are one shard's, since it started.
+type Counters struct {
+	Opened      uint64          // links
+	Refused     [reasons]uint64 // connections that became no link, by the BYE they got
+	Welcomed    uint64
+	Binds       uint64
+	Ended       [endLabels]uint64
+	FramesIn    [kinds]uint64
+	FramesOut   [kinds]uint64
+	Heartbeats  uint64 // received, and answered
+	UnknownAcks uint64 // tids acknowledged that nobody waits for
+	Stalls      uint64 // times that a link was not read for want of room towards its Manager
+	ItemsIn     uint64 // of Managers
+	ItemsOut    uint64 // to Managers
+	Dropped     [DropLabels]uint64
+	Refusals    [codes]uint64    // operations not carried out
+	Undelivered [lossKeys]uint64 // pushes given back
+	Moved       uint64           // links that changed their Manager
+	Rerouted    uint64           // items sent again to another Manager
+}
+
+// ShardStats is one shard at one moment.
+type ShardStats struct {
+	Counters
+	Links        int
+	Waiting      int // links not read for want of room
+	SessionBytes int
+	Deadlines    int
+	Loop         netpoll.Stats
+}
+
+// Stats is the whole gateway at one moment.
+type Stats struct {
+	Shards []ShardStats
+	Relay  relay.Stats
+}
+
+// ErrShardSilent means that a reactor did not answer in time: the process is not healthy.
+var ErrShardSilent = errors.New("gateway: a reactor does not answer")
+
+// Stats asks every shard for its numbers, on its own thread, so that counting costs the data path nothing.
+func (g *Gateway) Stats(ctx context.Context) (Stats, error) {
+	st := Stats{Shards: make([]ShardStats, len(g.shards)), Relay: g.relay.Stats()}
+	done := make(chan int, len(g.shards))
+	answers := make([]ShardStats, len(g.shards))
+	for i, s := range g.shards {
+		if !s.loop.Post(func() { answers[i] = s.stats(); done <- i }) {
+			return st, ErrShardSilent
+		}
+	}
+	for range g.shards {
+		select {
+		case i := <-done:
+			st.Shards[i] = answers[i]
+		case <-ctx.Done():
+			return st, ErrShardSilent
+		}
+	}
+	return st, nil
+}
+
+func (s *shard) stats() ShardStats {
+	st := ShardStats{
+		Counters:     s.count,
+		Links:        s.links.Len(),
+		Waiting:      len(s.waiting),
+		SessionBytes: s.sessions.Held(),
+		Deadlines:    s.deadlines.Len(),
+		Loop:         s.loop.Stats(),
+	}
+	for i := range s.managers.list {
+		st.ItemsOut += s.managers.list[i].items
+	}
+	return st
+}
+
+// Healthy is nil while every reactor answers within the time that ctx gives.
+func (g *Gateway) Healthy(ctx context.Context) error {
+	_, err := g.Stats(ctx)
+	return err
+}
+
+// Ready is nil while new links are welcome; else its text is the reason.
+func (g *Gateway) Ready() error {
+	switch {
+	case g.draining.Load():
+		return errors.New("draining")
+	case g.links.Load() >= int64(g.capacity):
+		return errors.New("full")
+	case len(g.relay.Stats().Streams) > 0 && !g.managerUp():
+		return errors.New("no Manager reachable")
+	}
+	return nil
+}
+
+func (g *Gateway) managerUp() bool {
+	for _, s := range g.relay.Stats().Streams {
+		if s.Reachable {
+			return true
+		}
+	}
+	return false
+}
+
+var _ = [codes]struct{}{batch.CodeTooLarge: {}} // the arrays cover every value
+var _ = [lossKeys]struct{}{batch.LossTooLarge: {}}
