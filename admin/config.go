@@ -15,8 +15,9 @@ import (
 // MinToken is the fewest bytes a token may have.
 const MinToken = 16
 
-// maxUnixPath is what sun_path of struct sockaddr_un holds beside its final zero.
-const maxUnixPath = 107
+// maxUnixPath is what sun_path of struct sockaddr_un holds beside its final zero,
+// less what the socket's first name is longer: see bindUnix.
+const maxUnixPath = 107 - besideLen
 
 // maxTokenFile bounds what is read of a token file.
 const maxTokenFile = 4096
@@ -126,7 +127,7 @@ func unixEndpoint(path string) (endpoint, error) {
 	case filepath.Clean(path) != path:
 		return endpoint{}, fmt.Errorf("unix:%s is not in its plain form unix:%s", path, filepath.Clean(path))
 	case len(path) > maxUnixPath:
-		return endpoint{}, fmt.Errorf("unix:%s has more than the %d bytes of a socket's path", path, maxUnixPath)
+		return endpoint{}, fmt.Errorf("unix:%s has more than %d bytes", path, maxUnixPath)
 	}
 	return endpoint{"unix", path}, nil
 }

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,20 +21,14 @@ const socketMode = 0o660
 // probeTimeout bounds the question whether somebody lives behind a socket file.
 const probeTimeout = time.Second
 
+// besideLen is how much longer than a path the name is that beside makes of it.
+const besideLen = 8
+
 // ownFile is a file that this process made. It is removed only while the path
 // still leads to it.
 type ownFile struct {
 	path string
 	info os.FileInfo
-}
-
-// own remembers the file at path as made by us.
-func own(path string) (*ownFile, error) {
-	info, err := os.Lstat(path)
-	if err != nil {
-		return nil, err
-	}
-	return &ownFile{path: path, info: info}, nil
 }
 
 // remove takes the file away unless somebody else's stands there by now. For a
@@ -84,64 +79,70 @@ func (s *socket) String() string {
 	return s.listener.Addr().String()
 }
 
-func (s *socket) close() error {
-	var err error
-	if s.file != nil {
-		err = s.file.remove()
-	}
-	if e := s.listener.Close(); !errors.Is(e, net.ErrClosed) {
-		err = errors.Join(err, e)
-	}
-	return err
-}
-
+// bindUnix listens on path. Two daemons that start at once over the file of a
+// dead one must not both believe to have it. So the socket is made under another
+// name, and gets its own only when it listens and has its mode: Link, unlike
+// bind and Rename, is at once complete and refused where something stands.
 func bindUnix(path string) (net.Listener, *ownFile, error) {
-	if err := removeStale(path); err != nil {
-		return nil, nil, err
-	}
 	// systemd makes the directory of a packaged daemon; started by hand, the
 	// last element (/run/edged) may be missing. Anything above it is not ours.
 	if err := os.Mkdir(filepath.Dir(path), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, nil, err
 	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	fresh := beside(path)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: fresh, Net: "unix"})
 	if err != nil {
 		return nil, nil, err
 	}
-	l.SetUnlinkOnClose(false) // by name, whoever's it is: remove looks first
-	file, err := own(path)
-	if err == nil {
-		err = os.Chmod(path, socketMode)
-	}
-	if err != nil {
-		_ = os.Remove(path)
+	l.SetUnlinkOnClose(false) // by name, whoever's it is: ownFile.remove looks first
+	file, err := publish(fresh, path)
+	if err = errors.Join(err, os.Remove(fresh)); err != nil {
 		_ = l.Close()
 		return nil, nil, err
 	}
 	return l, file, nil
 }
 
-// removeStale takes away the socket file that a dead process left at path. Of
-// two daemons that start at once, the second could find the dead file, lose the
-// processor, and remove what the first has bound meanwhile; so the file is moved
-// aside and asked once more before it goes.
+// beside is a name in the directory of path that nobody else uses.
+func beside(path string) string { return path + "." + rand.Text()[:besideLen-1] }
+
+// publish gives the socket at fresh the name path as well.
+func publish(fresh, path string) (*ownFile, error) {
+	if err := os.Chmod(fresh, socketMode); err != nil {
+		return nil, err
+	}
+	info, err := os.Lstat(fresh)
+	if err != nil {
+		return nil, err
+	}
+	if err := removeStale(path); err != nil {
+		return nil, err
+	}
+	err = os.Link(fresh, path)
+	if errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("another edged serves %s", path) // since a moment ago
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &ownFile{path: path, info: info}, nil
+}
+
+// removeStale takes away the socket file that a dead process left at path. What
+// is found dead may be another daemon's fresh socket a moment later, so the file
+// is moved aside and asked once more before it goes.
 func removeStale(path string) error {
 	if gone, err := dead(path); !gone {
 		return err
 	}
-	aside := fmt.Sprintf("%s.%d", path, os.Getpid())
+	aside := beside(path)
 	if err := os.Rename(path, aside); err != nil {
 		return ignoreMissing(err)
 	}
-	gone, err := dead(aside)
-	if err != nil {
-		// Not dead after all. Link, unlike Rename, spares what a third one has bound.
+	if _, err := dead(aside); err != nil {
 		return errors.Join(err, os.Link(aside, path), os.Remove(aside))
 	}
-	if gone {
-		return ignoreMissing(os.Remove(aside))
-	}
-	return nil
+	return os.Remove(aside)
 }
 
 // dead says whether path is a socket that nobody listens on. Without an error

@@ -117,7 +117,7 @@ func (s *Server) serveMetrics(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
-	form := expfmt.Negotiate(r.Header)
+	form := expfmt.NegotiateAccept(r.Header, expfmt.DefaultAcceptedFormats()...)
 	families, err := gather(s.runtime, metrics)
 	var body []byte
 	if err == nil {

@@ -107,6 +107,9 @@ func (m *Metric) check() error {
 		if !model.LegacyValidation.IsValidLabelName(l.Name) {
 			return fmt.Errorf("%q is no label name", l.Name)
 		}
+		if l.Name == model.BucketLabel && m.Type == Histogram {
+			return fmt.Errorf("label %s names a histogram's buckets", l.Name)
+		}
 		if slices.ContainsFunc(m.Labels[:i], func(o Label) bool { return o.Name == l.Name }) {
 			return fmt.Errorf("label %s stands there twice", l.Name)
 		}

@@ -209,13 +209,14 @@ func (s *Server) Close(ctx context.Context) error {
 }
 
 func (s *Server) close(ctx context.Context) error {
-	err := s.release()
+	err := s.removeFiles()
 	grace, cancel := context.WithTimeout(ctx, s.limits.grace)
 	defer cancel()
 	if s.http.Shutdown(grace) != nil {
 		_ = s.http.Close() // its listeners are closed already
 	}
 	s.cancel()
+	err = errors.Join(err, s.closeListeners())
 	ended := make(chan struct{})
 	go func() {
 		s.accepting.Wait()
@@ -231,14 +232,32 @@ func (s *Server) close(ctx context.Context) error {
 	}
 }
 
-// release gives up the sockets and files.
+// release gives up what New took, when it cannot go on.
 func (s *Server) release() error {
+	return errors.Join(s.removeFiles(), s.closeListeners())
+}
+
+// removeFiles comes before the listeners are closed: see ownFile.remove.
+func (s *Server) removeFiles() error {
 	var errs []error
 	if s.made != nil {
 		errs = append(errs, s.made.remove())
 	}
 	for _, k := range s.sockets {
-		errs = append(errs, k.close())
+		if k.file != nil {
+			errs = append(errs, k.file.remove())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// closeListeners closes those that net/http has not, as Serve was never called.
+func (s *Server) closeListeners() error {
+	var errs []error
+	for _, k := range s.sockets {
+		if err := k.listener.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -62,13 +62,16 @@ func makeToken(dir string) (string, *ownFile, error) {
 	if e := f.Close(); err == nil {
 		err = e
 	}
-	path := filepath.Join(dir, tokenFile)
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
 	if err != nil {
 		return "", nil, err
 	}
-	file, err := own(path)
-	return token, file, err
+	info, err := os.Lstat(f.Name())
+	if err != nil {
+		return "", nil, err
+	}
+	path := filepath.Join(dir, tokenFile)
+	if err := os.Rename(f.Name(), path); err != nil {
+		return "", nil, err
+	}
+	return token, &ownFile{path: path, info: info}, nil
 }

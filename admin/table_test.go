@@ -1,0 +1,96 @@
+package admin_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"edged/admin"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func exampleStatus() admin.Status {
+	return admin.Status{
+		ID: "gw-1", Version: "0.1.0", State: admin.StateUp, PID: 4711, Epoch: "1774",
+		Started:   time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
+		At:        time.Date(2026, 3, 2, 13, 2, 3, 0, time.UTC),
+		Advertise: "192.0.2.7:7000",
+		Listeners: []string{"main 0.0.0.0:7000", "local unix:/run/edged/links.sock"},
+		Reactors:  2, Capacity: 15000, Links: 1234,
+		Managers: []admin.ManagerStatus{
+			{Address: "127.0.0.1:7100", ID: "manager-a", State: "up", Streams: 2},
+			{Address: "unix:/run/manager.sock", State: "down"},
+		},
+		MessagesIn: 1234567, MessagesOut: 89,
+	}
+}
+
+func TestWriteStatusGolden(t *testing.T) {
+	draining := exampleStatus()
+	draining.State, draining.Reason = admin.StateDraining, "asked by edged ctl drain"
+	draining.Managers = nil
+	hostile := exampleStatus()
+	hostile.Managers = []admin.ManagerStatus{{Address: "127.0.0.1:1", ID: "\x1b[2J\ttab\nline\u202e", State: "up"}}
+	for name, s := range map[string]admin.Status{
+		"up":       exampleStatus(),
+		"draining": draining,
+		"empty":    {},
+		"hostile":  hostile,
+	} {
+		t.Run(name, func(t *testing.T) {
+			var b bytes.Buffer
+			if err := admin.WriteStatus(&b, s); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, "testdata/status-"+name+".ok", b.Bytes())
+		})
+	}
+}
+
+func golden(t *testing.T, path string, got []byte) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestWriteStatusColumnsAreAligned(t *testing.T) {
+	var b strings.Builder
+	if err := admin.WriteStatus(&b, exampleStatus()); err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(b.String(), "\n\n")
+	lines := strings.Split(strings.TrimSpace(table), "\n")
+	at := strings.Index(lines[0], "STATE")
+	for _, l := range lines[1:] {
+		if l[at-1] != ' ' || l[at] == ' ' {
+			t.Errorf("column of STATE in %q", l)
+		}
+	}
+}
+
+type full struct{}
+
+var errFull = errors.New("disk full")
+
+func (full) Write([]byte) (int, error) { return 0, errFull }
+
+func TestWriteStatusTellsOfAFullDisk(t *testing.T) {
+	if err := admin.WriteStatus(full{}, exampleStatus()); !errors.Is(err, errFull) {
+		t.Errorf("got %v", err)
+	}
+}
