@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
+	"edged/admin"
+	"edged/config"
+	"edged/gateway"
+	"edged/netpoll"
+)
+
+func serveCommand() *cobra.Command {
+	var path string
+	var verbose bool
+	c := &cobra.Command{
+		Use:   "serve --config FILE",
+		Short: "Run the gateway",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := load(path, c.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			level := slog.LevelInfo
+			if verbose {
+				level = slog.LevelDebug
+			}
+			return serve(cfg, c.OutOrStdout(), newLog(c.ErrOrStderr(), level))
+		},
+	}
+	c.Flags().StringVar(&path, "config", "/etc/edged/edged.toml", "configuration `file`")
+	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "log what concerns single links too")
+	return c
+}
+
+// instance is a running gateway with its windows.
+type instance struct {
+	cfg     *config.Config
+	log     *slog.Logger
+	started time.Time
+	gateway *gateway.Gateway
+	admin   *admin.Server
+	leave   chan struct{} // an operator wants the process to leave once it is empty
+}
+
+// newInstance takes the sockets that cfg names and starts to serve.
+func newInstance(cfg *config.Config, log *slog.Logger) (*instance, error) {
+	for _, key := range cfg.WithoutEffect() {
+		log.Warn("set, but without effect in this version", "key", key)
+	}
+	i := &instance{cfg: cfg, log: log, started: time.Now(), leave: make(chan struct{}, 1)}
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
+		return nil, fmt.Errorf("limit of open files: %w", err)
+	}
+	var err error
+	i.gateway, err = gateway.New(gateway.Options{
+		Config: cfg.Gateway, Listeners: cfg.Listeners, Managers: cfg.Manager,
+		Version: version, Files: int(min(files.Cur, 1<<30)), Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if i.admin, err = admin.New(cfg.Admin, source{i}, log); err != nil {
+		return nil, err
+	}
+	runtime.GOMAXPROCS(netpoll.Procs(i.gateway.Reactors()))
+	i.gateway.Start()
+	i.admin.Serve()
+	return i, nil
+}
+
+func serve(cfg *config.Config, stdout io.Writer, log *slog.Logger) error {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	i, err := newInstance(cfg, log)
+	if err != nil {
+		return err
+	}
+	g := i.gateway
+	fmt.Fprintf(stdout, "edged %s ready: listening on %s, advertised as %s, %d reactors, capacity %d links\n",
+		version, strings.Join(g.Addresses(), ", "), g.Advertise(), g.Reactors(), g.Capacity())
+	log.Info("ready", "listen", g.Addresses(), "advertise", g.Advertise(), "reactors", g.Reactors(), "capacity", g.Capacity(),
+		"managers", cfg.Manager.Addresses, "admin", i.admin.Addresses())
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
+	i.untilToldToLeave(signals)
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
+	return i.drainAndStop(signals)
+}
+
+// untilToldToLeave waits for a signal or the end of `ctl drain --exit`.
+func (i *instance) untilToldToLeave(signals <-chan os.Signal) {
+	for {
+		select {
+		case s := <-signals:
+			if s == syscall.SIGHUP {
+				i.log.Warn("SIGHUP ignored: this version cannot reload; restart it to change its configuration")
+				continue
+			}
+			i.log.Info("leaving", "signal", s.String())
+		case <-i.leave:
+			i.log.Info("leaving: drained")
+		}
+		return
+	}
+}
+
+// drainAndStop sends the links away and ends everything within drain_timeout, or at once when another signal comes.
+func (i *instance) drainAndStop(signals <-chan os.Signal) error {
+	limit := i.cfg.Gateway.DrainTimeout
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	go func() {
+		for s := range signals {
+			if s != syscall.SIGHUP {
+				i.log.Warn("leaving at once", "signal", s.String())
+				cancel()
+				return
+			}
+		}
+	}()
+	if limit > 0 {
+		i.gateway.Drain(limit * 3 / 4) // the rest is for their farewell and for the last batches
+		if err := i.gateway.Wait(ctx); err != nil {
+			i.log.Warn("links are cut", "links", i.gateway.Links())
+		}
+	}
+	return i.stop()
+}
+
+// stop ends the gateway and its windows.
+func (i *instance) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	err := errors.Join(i.gateway.Stop(ctx), i.admin.Close(ctx))
+	i.log.Info("stopped")
+	return err
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strconv"
+	"time"
+
+	"edged/admin"
+	"edged/gateway"
+	"edged/relay"
+)
+
+// source is what the windows show of an instance.
+type source struct{ *instance }
+
+// answerIn is how long a reactor may take to say its numbers before the process counts as unhealthy.
+const answerIn = time.Second
+
+func (s source) stats() (gateway.Stats, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), answerIn)
+	defer cancel()
+	return s.gateway.Stats(ctx)
+}
+
+// Healthy is nil while every reactor answers.
+func (s source) Healthy() error {
+	_, err := s.stats()
+	return err
+}
+
+// Ready is nil while new links are welcome.
+func (s source) Ready() error { return s.gateway.Ready() }
+
+// Drain sends the links away, or stops doing so.
+func (s source) Drain(_ context.Context, r admin.DrainRequest) error {
+	if r.Undo {
+		return s.gateway.Undrain()
+	}
+	within := r.Within
+	if within == 0 {
+		within = s.cfg.Gateway.DrainTimeout
+	}
+	s.gateway.Drain(within)
+	if r.Exit {
+		go func() {
+			if s.gateway.Wait(context.Background()) == nil && s.gateway.Draining() {
+				select {
+				case s.leave <- struct{}{}:
+				default:
+				}
+			}
+		}()
+	}
+	return nil
+}
+
+// Status is the gateway at a glance.
+func (s source) Status() admin.Status {
+	st, err := s.stats()
+	out := admin.Status{
+		ID:        s.gateway.ID(),
+		Version:   version,
+		State:     admin.StateUp,
+		PID:       os.Getpid(),
+		Epoch:     strconv.FormatUint(s.gateway.Epoch(), 10),
+		Started:   s.started,
+		At:        time.Now(),
+		Advertise: s.gateway.Advertise(),
+		Listeners: s.gateway.Addresses(),
+		Reactors:  s.gateway.Reactors(),
+		Capacity:  s.gateway.Capacity(),
+		Links:     s.gateway.Links(),
+		Managers:  managerStatus(st.Relay),
+	}
+	if s.gateway.Draining() {
+		out.State = admin.StateDraining
+	}
+	if err = errors.Join(err, s.gateway.Ready()); err != nil {
+		out.Reason = err.Error()
+	}
+	for i := range st.Shards {
+		for k := range st.Shards[i].FramesIn {
+			out.MessagesIn += st.Shards[i].FramesIn[k]
+			out.MessagesOut += st.Shards[i].FramesOut[k]
+		}
+	}
+	return out
+}
+
+// managerStatus joins the streams of each Manager.
+func managerStatus(r relay.Stats) []admin.ManagerStatus {
+	var all []admin.ManagerStatus
+	for _, st := range r.Streams {
+		for len(all) <= st.Manager {
+			all = append(all, admin.ManagerStatus{State: relay.StateDown.String()})
+		}
+		m := &all[st.Manager]
+		m.Address = st.Address
+		if st.State == relay.StateUp {
+			m.Streams++
+			m.State = relay.StateUp.String()
+		}
+	}
+	return all
+}
