@@ -19,6 +19,7 @@ const (
 	connecting flags = 1 << iota
 	open             // the handler knows it
 	closing          // closed by the handler, output not yet sent
+	ended            // gone; the handler is being told
 	lingering        // our side is shut down; input is thrown away until the peer ends or Linger is over
 	paused           // not read
 	blocked          // the kernel is full: EPOLLOUT is armed
@@ -80,7 +81,7 @@ func (s *slots) giveBack(slot uint32) {
 // find returns the record that c names, nil when it is stale.
 func (s *slots) find(c Conn) *conn {
 	if i := c.slot(); i < s.used {
-		if r := &s.conns[i]; r.gen == c.gen() && r.flags&(open|connecting|closing|lingering) != 0 {
+		if r := &s.conns[i]; r.gen == c.gen() && r.flags&(open|connecting|closing|ended|lingering) != 0 {
 			return r
 		}
 	}

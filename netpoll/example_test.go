@@ -27,7 +27,7 @@ func (e *echo) Read(c netpoll.Conn, in []byte) int {
 func Example() {
 	g, _ := netpoll.New(netpoll.Config{Loops: 2}, func(l *netpoll.Loop) netpoll.Handler { return &echo{l} })
 	_, addr, _ := g.Listen("tcp", "127.0.0.1:0")
-	_ = g.Start()
+	g.Start()
 	defer g.Stop()
 
 	c, _ := net.Dial("tcp", addr.String())

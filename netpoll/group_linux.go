@@ -17,6 +17,7 @@ type Group struct {
 	cfg      Config
 	loops    []*Loop
 	sources  int // listeners so far
+	started  atomic.Bool
 	stopping atomic.Bool
 	done     sync.WaitGroup
 	next     atomic.Uint32 // round robin of placeFor
@@ -46,13 +47,9 @@ func New(cfg Config, handler func(l *Loop) Handler) (*Group, error) {
 func (g *Group) Loops() []*Loop { return g.loops }
 
 // Start lets the loops run.
-func (g *Group) Start() error {
+func (g *Group) Start() {
 	growFiles(g.cfg.MaxConns*g.cfg.Loops + spareFiles)
-	for _, l := range g.loops {
-		if err := l.accepts.start(l); err != nil {
-			return err
-		}
-	}
+	g.started.Store(true)
 	for _, l := range g.loops {
 		g.done.Add(1)
 		go func() {
@@ -60,7 +57,6 @@ func (g *Group) Start() error {
 			l.run()
 		}()
 	}
-	return nil
 }
 
 // Stop ends the loops and with them every connection, without telling the handlers, and waits for it.

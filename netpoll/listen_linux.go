@@ -36,7 +36,7 @@ type accepter struct {
 
 // Listen opens a socket for each loop, a SO_REUSEPORT group, or one for all where the network has no such thing. network is
 // "tcp" with IP:port ("[::]:port" takes IPv4 as well) or "unix" with a path. It returns the number that Opened will name and
-// the address, which tells the port that was chosen for port 0. Call it before Start.
+// the address, which tells the port that was chosen for port 0.
 func (g *Group) Listen(network, address string) (source int, addr net.Addr, err error) {
 	switch network {
 	case "unix":
@@ -55,8 +55,7 @@ func (g *Group) Listen(network, address string) (source int, addr net.Addr, err 
 	return 0, nil, fmt.Errorf("netpoll: listen %s: unknown network %q", address, network)
 }
 
-// Adopt takes a listening socket that somebody else has opened; connections are handed out to the loops. Call it before
-// Start.
+// Adopt takes a listening socket that somebody else has opened; connections are handed out to the loops.
 func (g *Group) Adopt(fd int) (source int, err error) {
 	if v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil || v != 1 {
 		return 0, fmt.Errorf("netpoll: file %d is no listening socket", fd)
@@ -71,7 +70,7 @@ func (g *Group) Adopt(fd int) (source int, err error) {
 func (g *Group) adopt(fd int) int {
 	source := g.sources
 	g.sources++
-	g.loops[0].accepts.fds = append(g.loops[0].accepts.fds, accepter{fd, source, len(g.loops) > 1})
+	g.loops[0].listen(accepter{fd, source, len(g.loops) > 1})
 	return source
 }
 
@@ -98,7 +97,7 @@ func (g *Group) listenTCP(ap netip.AddrPort) (int, net.Addr, error) {
 	source := g.sources
 	g.sources++
 	for i, l := range g.loops {
-		l.accepts.fds = append(l.accepts.fds, accepter{fd: fds[i], source: source})
+		l.listen(accepter{fd: fds[i], source: source})
 	}
 	return source, net.TCPAddrFromAddrPort(ap), nil
 }
@@ -207,14 +206,17 @@ func boundPort(fd int) uint16 {
 	return 0
 }
 
-// start puts the listeners into the loop's epoll.
-func (a *accepting) start(l *Loop) error {
-	for i := range a.fds {
-		if e := epollCtl(l.ep, unix.EPOLL_CTL_ADD, a.fds[i].fd, unix.EPOLLIN, makeConn(listenSlot+uint32(i), 0)); e != 0 {
-			return fmt.Errorf("netpoll: epoll_ctl: %w", e)
-		}
+// listen adds a listener: at once before the group starts, else as soon as the loop comes to it.
+func (l *Loop) listen(a accepter) {
+	add := func() {
+		l.accepts.fds = append(l.accepts.fds, a)
+		epollCtl(l.ep, unix.EPOLL_CTL_ADD, a.fd, unix.EPOLLIN, makeConn(listenSlot+uint32(len(l.accepts.fds)-1), 0))
 	}
-	return nil
+	if !l.group.started.Load() {
+		add()
+	} else if !l.Post(add) {
+		closeFD(int32(a.fd), false)
+	}
 }
 
 // arm has epoll report, or not report, connections to accept.

@@ -221,11 +221,11 @@ func (l *Loop) expire() {
 
 // lost ends a connection of which the network has taken leave.
 func (l *Loop) lost(c Conn, r *conn, why error) {
-	known := r.flags&open != 0
-	l.release(c, false)
-	if known {
-		l.handler.Closed(c, why)
+	if r.flags&(open|connecting) != 0 {
+		r.flags = r.flags&^(open|connecting) | ended
+		l.handler.Closed(c, why) // who may still ask for the tag
 	}
+	l.release(c, false)
 }
 
 // release frees the slot and closes its socket. The descriptor leaves the epoll by name and the stream is shut down first: a
@@ -251,14 +251,15 @@ func (l *Loop) release(c Conn, reset bool) {
 	}
 }
 
-// Close ends the connection in order: what was written is sent, our side of the stream is ended, and what the peer still
+// Close ends the connection in order: what was written and the last parts, which no mark refuses, are sent, our side of the stream is ended, and what the peer still
 // sends is thrown away until it ends its side or Linger is over; an earlier close would reset the stream, and the peer might
 // never see the last bytes. Closed(c, nil) is called before Close returns, and nothing of c afterwards.
-func (l *Loop) Close(c Conn) {
+func (l *Loop) Close(c Conn, last ...[]byte) {
 	r := l.live(c)
 	if r == nil {
 		return
 	}
+	l.appendOutput(c, r, last)
 	r.flags = r.flags&^(open|paused) | closing
 	if r.in != 0 {
 		l.buffers.giveBack(r.in)
@@ -282,18 +283,19 @@ func (l *Loop) endOutput(c Conn, r *conn) {
 // Abort ends the connection at once: what is not sent is dropped and the peer is sent a reset. Closed(c, nil) is called
 // before Abort returns.
 func (l *Loop) Abort(c Conn) {
-	if l.live(c) == nil {
+	r := l.live(c)
+	if r == nil {
 		return
 	}
-	l.release(c, true)
+	r.flags = r.flags&^open | ended
 	l.handler.Closed(c, nil)
+	l.release(c, true)
 }
 
 // connected finishes a Dial.
 func (l *Loop) connected(c Conn, r *conn) {
 	if e := socketError(r.fd); e != 0 {
-		l.release(c, false)
-		l.handler.Closed(c, e)
+		l.lost(c, r, e)
 		return
 	}
 	r.flags = r.flags&^connecting | open

@@ -14,23 +14,42 @@ const mostIovecs = 16
 const lookBytes = 8 << 10
 
 // Write appends the parts, as one piece, to the output of c. They are copied and sent at the end of the turn, all output of
-// c in one system call. Write refuses the whole piece, with false, when HighWater bytes are waiting already or c is stale.
+// c in one system call. Write refuses the whole piece, with false, when HighWater bytes are waiting which the kernel does not
+// take, or when c is stale.
 func (l *Loop) Write(c Conn, parts ...[]byte) bool {
 	r := l.live(c)
 	if r == nil {
 		return false
 	}
-	if int(r.pending) >= l.group.cfg.HighWater {
-		l.stats.HighWater++
-		l.handler.Backlog(c, int(r.pending))
+	if int(r.pending) >= l.group.cfg.HighWater && !l.makeRoom(c, r) {
 		return false
 	}
+	l.appendOutput(c, r, parts)
+	return true
+}
+
+// makeRoom sends within the turn what has gathered up to the mark.
+func (l *Loop) makeRoom(c Conn, r *conn) bool {
+	if r.flags&(blocked|held) == 0 {
+		if l.send(c.slot(), r); r.gen != c.gen() {
+			return false
+		}
+	}
+	if int(r.pending) < l.group.cfg.HighWater {
+		return true
+	}
+	l.stats.HighWater++
+	l.handler.Backlog(c, int(r.pending))
+	return false
+}
+
+func (l *Loop) appendOutput(c Conn, r *conn, parts [][]byte) {
 	total := 0
 	for _, p := range parts {
 		total += len(p)
 	}
 	if total == 0 {
-		return true
+		return
 	}
 	b := l.outputRoom(r, total)
 	for _, p := range parts {
@@ -41,7 +60,6 @@ func (l *Loop) Write(c Conn, parts ...[]byte) bool {
 		r.flags |= dirty
 		l.work.dirty = append(l.work.dirty, c.slot())
 	}
-	return true
 }
 
 // outputRoom returns the last buffer of the output if n more bytes fit into it, else a new one behind it: never is output
