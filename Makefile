@@ -1,0 +1,25 @@
+# What a person calls. `make test` sets up what it needs; `make help` is this file.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+GO      ?= go
+BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+FUZZ    ?= 400000x
+
+.PHONY: build run test race lint fuzz bench proto clean
+
+build: ; $(BUILD) -o bin/edged ./cmd/edged
+
+run: build ; bin/edged demo
+
+test: build ; tests/setup && $(GO) vet ./... && $(GO) test ./... && $(GO) test -tags e2e -count 1 ./tests/...
+
+race: ; $(GO) test -race ./...
+
+lint: ; tools/lint
+
+fuzz: ; tools/fuzz $(FUZZ)
+
+bench: build ; $(GO) run ./bench/run
+
+proto: ; api/generate.sh
+
+clean: ; rm -rf bin dist
