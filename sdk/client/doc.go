@@ -1,0 +1,44 @@
+// Package client connects an application to an edged gateway and keeps it connected.
+//
+//	c, err := client.Dial(ctx, client.Options{
+//		Addresses: []string{"gate.example:7000"},
+//		User: "42", Device: "phone", Token: token,
+//		OnData: func(payload []byte) { ... },
+//		OnPush: func(p client.Push) { ... },
+//	})
+//
+// # A Client and its links
+//
+// A Client lives from New to Close; a link is one connection of it. When a link breaks, the Client opens the next one
+// after a wait that grows from try to try and is drawn at random, so that many clients do not come back together. It does
+// not come back when the gateway says that the login failed (BYE 4) or that a newer link of the same user and device has
+// taken its place (BYE 6); and never before the time that a BYE asks for.
+//
+//	Connecting > Up > Waiting > Connecting > ...
+//	     |        |      `---------------> Closed
+//	     `--------`----------------------> Closed
+//
+// Up means that the gateway has sent WELCOME, that is, that the Manager has accepted the login.
+//
+// # What is sent
+//
+// Send and Request put a message into a queue and return. The queue holds Options.QueueBytes and fills up while there is
+// no link or the gateway does not read; then Send refuses with ErrFull and the message is not sent: it neither waits nor
+// drops an older one. What is queued while no link is up goes out on the next one. A message is given to one link and
+// never repeated: if that link breaks, nobody here knows whether it arrived. Who needs to know sends a Request and looks
+// at the answer.
+//
+// A heartbeat is sent when nothing else was for an interval, which the gateway sets in WELCOME. When nothing is heard for
+// an interval in which messages were sent, the gateway is asked with a PING; and when that or a heartbeat stays without
+// any answer until the idle timeout is over, the link counts as broken, because a network that has vanished says nothing.
+//
+// # What is received
+//
+// The callbacks are called from one goroutine at a time, in the order of the frames. What they are given is lent: payloads
+// are overwritten after the call. While a callback runs nothing is read, so that a slow one slows the gateway down, which
+// ends the link in the end (BYE 10). Callbacks may call Send; they must not call Request or Close, which wait for
+// the goroutine that they run on.
+//
+// A push that asks for it is acknowledged after OnPush has returned. One that comes twice on a link is acknowledged again
+// and dropped. A message that comes again over another link is not recognised yet: Push.MsgID tells them apart.
+package client
