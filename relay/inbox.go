@@ -69,5 +69,9 @@ func (in *inbox) receipted() { in.owed = 0 }
 // restart begins the numbering of another Manager.
 func (in *inbox) restart() { *in = inbox{} }
 
-// loosen takes whatever number comes next: a Manager that never said who it is may be another one.
+// loosen takes whatever number comes next: a Manager that repeats nothing may count as it likes on a
+// new stream.
 func (in *inbox) loosen() { *in = inbox{loose: true} }
+
+// tighten insists on the next number: the Manager repeats what we have not got.
+func (in *inbox) tighten() { in.loose = false }

@@ -170,9 +170,6 @@ func (o *outbox) rewind() { o.cursor = 0 }
 // whole says that a new stream will begin with number 1.
 func (o *outbox) whole() bool { return o.first == 1 }
 
-// empty says that nothing has to be sent on this stream.
-func (o *outbox) empty() bool { return o.queue.n == 0 && o.cursor == len(o.kept) }
-
 // takeBack returns all that lacks a receipt, in its order. The numbers stay: should the Manager come
 // back, they go out empty.
 func (o *outbox) takeBack() []*Batch {

@@ -25,7 +25,8 @@ type outlet struct {
 	free    chain        // buffers that come back
 	bytes   atomic.Int64 // of buffers in the queue and in the outbox
 	batches atomic.Int64
-	wanted  atomic.Bool // Take returned nil: the shard wants EventRoom
+	lost    atomic.Uint64 // batches given up, for the statistics
+	wanted  atomic.Bool   // Take returned nil: the shard wants EventRoom
 	up      atomic.Bool
 	// shut counts the events with lost batches that the shard has not seen yet. Until it has, what
 	// it sends is still meant for the Manager that is gone, so the queue is not drained: Next
@@ -156,6 +157,7 @@ func (o *outlet) forget(b *Batch) {
 // append by the shard must not land there.
 func (o *outlet) giveUp(b *Batch) {
 	o.discharge(b)
+	o.lost.Add(1)
 	b.Items = b.Items[:len(b.Items):len(b.Items)]
 }
 

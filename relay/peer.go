@@ -38,15 +38,17 @@ func (p *peer) meet(h *batch.ManagerHello, whole bool) (other bool) {
 	return other
 }
 
-// greet takes a hello on a stream that was admitted before. false: the stream cannot go on.
-func (p *peer) greet(h *batch.ManagerHello, whole bool) bool {
-	if p.named && p.id == h.ID {
-		return true
-	}
-	if p.named || !whole {
+// greet takes a hello on a stream that was admitted before. After an error the stream cannot go on.
+func (p *peer) greet(h *batch.ManagerHello, whole bool) error {
+	switch {
+	case p.named && p.id == h.ID:
+		return nil
+	case p.named:
+		return errGarbage // two names on one stream
+	case !whole:
 		p.changed = true
-		return false
+		return errRenewed
 	}
 	p.named, p.id = true, h.ID
-	return true
+	return nil
 }

@@ -85,10 +85,10 @@ func (s *stream) note(a *attempt, d *batch.Downstream, now time.Time) (verdict, 
 	st := &s.state
 	a.heard = true
 	if d.HasHello {
-		if !st.peer.greet(&d.Hello, a.whole) {
-			return hole, errRenewed
+		if err := st.peer.greet(&d.Hello, a.whole); err != nil {
+			return hole, err
 		}
-		st.outbox.settle(keepingOf(&d.Hello))
+		s.settled(&d.Hello)
 	} else if st.outbox.keep == keepUnsure {
 		st.outbox.settle(keepNone)
 	}

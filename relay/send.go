@@ -48,20 +48,27 @@ func (s *stream) send(a *attempt) error {
 
 // step sends one message. did is false when there is none.
 func (s *stream) step(a *attempt) (did bool, err error) {
+	if a.halfClosed {
+		return false, nil
+	}
 	now := time.Now()
-	s.expire(a, now)
 	s.mu.Lock()
 	st := &s.state
 	if !a.admitted {
+		late := !now.Before(s.admitBy(a))
 		s.mu.Unlock()
-		return false, nil
+		if late {
+			s.admit(a, nil)
+		}
+		return late, nil
 	}
+	s.settle(a, now)
 	s.drain()
 	o, ok := st.outbox.next(now, st.inbox.last)
 	received := st.inbox.last
 	if !ok {
 		at, owed := st.inbox.due()
-		ok = owed && !now.Before(at)
+		ok = owed && (!now.Before(at) || s.life.stop.Err() != nil)
 	}
 	if ok {
 		st.inbox.receipted()
@@ -123,9 +130,15 @@ func countItems(b []byte) int {
 	}
 }
 
-// halfClose ends our direction once Stop was asked for and everything is sent.
+// halfClose ends our direction once Stop was asked for and nothing is left that could be sent.
 func (s *stream) halfClose(a *attempt) {
 	if a.halfClosed || s.life.stop.Err() == nil {
+		return
+	}
+	s.mu.Lock()
+	wait := !a.admitted && s.out.batches.Load() > 0
+	s.mu.Unlock()
+	if wait {
 		return
 	}
 	a.halfClosed = true
@@ -134,6 +147,9 @@ func (s *stream) halfClose(a *attempt) {
 
 // deadline is the earliest time at which something has to happen without news.
 func (s *stream) deadline(a *attempt) (at time.Time, ok bool) {
+	if a.halfClosed {
+		return time.Time{}, false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !a.admitted {
@@ -156,19 +172,14 @@ func (s *stream) admitBy(a *attempt) time.Time {
 	return a.start.Add(settleWait)
 }
 
-// expire does what is due by now, or by the bound: who does not say in time that it will give
-// receipts is not waited for with a full buffer.
-func (s *stream) expire(a *attempt, now time.Time) {
-	s.mu.Lock()
-	late := !a.admitted && !now.Before(s.admitBy(a))
-	if o := &s.state.outbox; a.admitted && o.keep == keepUnsure {
-		if now.Sub(a.start) >= helloWait || s.out.bytes.Load() >= s.out.maxBytes/2 || s.out.batches.Load() >= maxHeld/2 {
-			o.settle(keepNone)
-			s.noteKept()
-		}
+// settle decides for a Manager that has not said whether it gives receipts, when its time is over or
+// the bound is near: it is not waited for with a full buffer. The mutex is held.
+func (s *stream) settle(a *attempt, now time.Time) {
+	if s.state.outbox.keep != keepUnsure {
+		return
 	}
-	s.mu.Unlock()
-	if late {
-		s.admit(a, nil)
+	if now.Sub(a.start) >= helloWait || s.out.bytes.Load() >= s.out.maxBytes/2 || s.out.batches.Load() >= maxHeld/2 {
+		s.state.outbox.settle(keepNone)
+		s.noteKept()
 	}
 }

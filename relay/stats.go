@@ -114,8 +114,8 @@ type counters struct {
 	itemsPerBatch  histogram
 	receiptMicros  histogram
 
-	streams, again, repeated, holes, garbage, tooLarge, renewed, gone, lost atomic.Uint64
-	kept                                                                    atomic.Int64
+	streams, again, repeated, holes, garbage, tooLarge, renewed, gone atomic.Uint64
+	kept                                                              atomic.Int64
 }
 
 func (c *counters) receipted(sentAt, now time.Time) {
@@ -132,7 +132,7 @@ func (s *stream) stats() StreamStats {
 		Sent: c.sent.read(), Received: c.received.read(),
 		Streams: c.streams.Load(), Again: c.again.Load(), Repeated: c.repeated.Load(),
 		Holes: c.holes.Load(), Garbage: c.garbage.Load(), TooLarge: c.tooLarge.Load(),
-		Renewed: c.renewed.Load(), Gone: c.gone.Load(), Lost: c.lost.Load(),
+		Renewed: c.renewed.Load(), Gone: c.gone.Load(), Lost: s.out.lost.Load(),
 		HeldBatches: s.out.batches.Load(), HeldBytes: s.out.bytes.Load(), KeptBatches: c.kept.Load(),
 		ItemsPerBatch: c.itemsPerBatch.read(), ReceiptMicros: c.receiptMicros.read(),
 	}

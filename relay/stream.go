@@ -24,6 +24,7 @@ const (
 	// settleWait is how long a stream must live, or until something came, after one that ended
 	// without a word: a server that refuses each stream is not up ten times a second.
 	settleWait = 100 * time.Millisecond
+	openWait   = time.Second // for a stream on a connection that is there
 	// Wait between the beginnings of two streams, growing while they bring nothing.
 	minBackoff    = 100 * time.Millisecond
 	maxBackoff    = 5 * time.Second
@@ -35,7 +36,7 @@ var relayDesc = grpc.StreamDesc{StreamName: "Relay", ClientStreams: true, Server
 
 // Reasons for which the gateway itself ends a stream.
 var (
-	errGarbage = errors.New("bytes that are no batch, or a receipt for what was never sent")
+	errGarbage = errors.New("bytes that are no batch, a receipt for what was never sent, or two names")
 	errHole    = errors.New("a batch is missing")
 	errRenewed = errors.New("another Manager answered in the middle of a stream")
 	errKilled  = errors.New("stopped")
@@ -206,6 +207,9 @@ func (s *stream) explain(err error) {
 func (s *stream) open() (*attempt, error) {
 	ctx, cancel := context.WithCancel(s.life.kill)
 	a := &attempt{cancel: cancel, start: time.Now(), ended: make(chan struct{})}
+	// The connection may have been lost just now: then gRPC would wait for the next one.
+	giveUp := time.AfterFunc(openWait, cancel)
+	defer giveUp.Stop()
 	var err error
 	if a.call, err = s.cc.NewStream(ctx, &relayDesc, relayMethod); err == nil {
 		err = a.call.SendMsg(s.hello)
@@ -243,11 +247,15 @@ func (s *stream) close(a *attempt) {
 	s.count.state.Store(int32(StateDown))
 	s.mu.Lock()
 	heard, progress, admitted := a.heard, a.progress, a.admitted
+	s.retry.done = a.halfClosed && a.err == io.EOF
+	if s.retry.done && s.state.outbox.keep == keepUnsure {
+		s.state.outbox.settle(keepNone) // it took everything, and says no more
+		s.noteKept()
+	}
 	s.mu.Unlock()
 	if admitted {
 		s.retry.downSince, s.retry.gone = time.Now(), false
 	}
-	s.retry.done = a.halfClosed
 	if s.retry.done || s.life.kill.Err() != nil {
 		return
 	}
@@ -292,7 +300,7 @@ func (s *stream) tellGone() {
 // takeBack empties the outbox for the shard. The mutex is held.
 func (s *stream) takeBack() []*Batch {
 	lost := s.state.outbox.takeBack()
-	s.count.lost.Add(uint64(len(lost)))
+	s.noteKept()
 	return lost
 }
 
@@ -313,10 +321,11 @@ func (s *stream) admit(a *attempt, h *batch.ManagerHello) {
 		s.state.outbox.restart()
 		s.state.inbox.restart()
 	}
-	if h == nil {
+	if h == nil || !h.Receipts {
 		s.state.inbox.loosen()
-	} else {
-		s.state.outbox.settle(keepingOf(h))
+	}
+	if h != nil {
+		s.settled(h)
 	}
 	s.state.outbox.rewind()
 	a.whole, a.admitted = s.state.outbox.whole(), true
@@ -334,9 +343,13 @@ func (s *stream) admit(a *attempt, h *batch.ManagerHello) {
 	s.out.ring()
 }
 
-func keepingOf(h *batch.ManagerHello) keeping {
+// settled obeys a hello. The mutex is held.
+func (s *stream) settled(h *batch.ManagerHello) {
 	if h.Receipts {
-		return keepAll
+		s.state.outbox.settle(keepAll)
+		s.state.inbox.tighten()
+	} else {
+		s.state.outbox.settle(keepNone)
 	}
-	return keepNone
+	s.noteKept()
 }
