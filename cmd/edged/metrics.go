@@ -25,10 +25,10 @@ func (m *metrics) gauge(name, help string, v int, labels ...admin.Label) {
 	m.add(admin.Gauge, name, help, float64(v), labels...)
 }
 
-// powers adds a histogram of powers of two, in units of unit.
-func (m *metrics) powers(name, help string, h relay.Histogram, unit float64, labels ...admin.Label) {
+// powers adds the first buckets of a histogram of powers of two, in units of unit; what lies above shows in its count.
+func (m *metrics) powers(name, help string, h relay.Histogram, buckets int, unit float64, labels ...admin.Label) {
 	out := admin.Metric{Name: name, Help: help, Type: admin.Histogram, Labels: labels, Sum: float64(h.Sum) * unit, Count: h.Count}
-	for i, n := range h.Buckets {
+	for i, n := range h.Buckets[:buckets] {
 		out.Buckets = append(out.Buckets, admin.Bucket{UpTo: float64(uint64(1)<<i-1) * unit, Count: n})
 	}
 	*m = append(*m, out)
@@ -150,6 +150,6 @@ func (m *metrics) stream(s *relay.StreamStats) {
 	m.counter("edged_manager_gone_total", "times that the Manager was away for longer than its grace", s.Gone, at...)
 	m.gauge("edged_manager_lane_batches", "batches that wait or lack a receipt", int(s.HeldBatches), at...)
 	m.gauge("edged_manager_lane_bytes", "bytes of their buffers", int(s.HeldBytes), at...)
-	m.powers("edged_manager_batch_items", "items in a batch", s.ItemsPerBatch, 1, at...)
-	m.powers("edged_manager_round_trip_seconds", "from a batch to its receipt", s.ReceiptMicros, 1e-6, at...)
+	m.powers("edged_manager_batch_items", "items in a batch", s.ItemsPerBatch, 13, 1, at...)
+	m.powers("edged_manager_round_trip_seconds", "from a batch to its receipt", s.ReceiptMicros, 25, 1e-6, at...)
 }
