@@ -14,7 +14,7 @@
 // # Two ways to act on a link
 //
 // Event's methods act on the event's own link. They take no lock: what handlers write while one batch of the gateway is
-// handled is collected and goes out as one batch when all its events have been handled (or earlier, once it fills one).
+// handled is collected and goes out when all its events have been handled, as one batch if it fits.
 //
 // Manager's methods act on any link, from any goroutine, also from a handler. What they write is sent at once; what
 // comes while a send is under way goes together in the next one. They return ErrGone if the link's gateway has no stream

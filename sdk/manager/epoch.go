@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -22,7 +23,8 @@ type epoch struct {
 	epoch uint64
 
 	info atomic.Pointer[Gateway]
-	// homes says for each shard over which lane its items came last, which is where its links' operations go.
+	// homes says for each shard which lane its links' operations take: that of the reactor with its number, or else one
+	// over which its items came.
 	homes [linkpool.MaxShards]atomic.Pointer[lane]
 	first atomic.Pointer[lane] // of the lowest reactor, for shards that have not been heard of
 	up    atomic.Int32         // streams that are up
@@ -58,7 +60,10 @@ func (m *Manager) claim(l Link) (*lane, error) {
 }
 
 // toAll does an operation that names no link once for each gateway, over any stream of it that is up.
-func (m *Manager) toAll(op func(*box) error) (gateways int, err error) {
+func (m *Manager) toAll(t Target, op func(*box) error) (gateways int, err error) {
+	if !utf8.ValidString(t.User) || !utf8.ValidString(t.Device) || !utf8.ValidString(t.Room) {
+		return 0, ErrText
+	}
 	m.mu.Lock()
 	var lanes []*lane
 	for _, e := range m.gateways {
@@ -88,10 +93,7 @@ func (m *Manager) toAll(op func(*box) error) (gateways int, err error) {
 func (e *epoch) anyLaneLocked() *lane {
 	var best *lane
 	for _, l := range e.lanes {
-		l.mu.Lock()
-		up := l.stream != nil
-		l.mu.Unlock()
-		if up && (best == nil || l.reactor < best.reactor) {
+		if l.up() && (best == nil || l.reactor < best.reactor) {
 			best = l
 		}
 	}

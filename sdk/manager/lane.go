@@ -65,6 +65,21 @@ func (l *lane) detach(s *stream) {
 	}
 }
 
+// settle makes the lane the home of a shard whose items come over it, unless another one with a stream is: as long as
+// that works, changing over could only disturb the order.
+func (l *lane) settle(shard int) {
+	home := &l.of.homes[shard]
+	if now := home.Load(); now != l && (now == nil || !now.up()) {
+		home.Store(l)
+	}
+}
+
+func (l *lane) up() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stream != nil
+}
+
 // claim locks the lane for an operation on box, which put ends.
 func (l *lane) claim() error {
 	l.mu.Lock()

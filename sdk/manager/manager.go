@@ -175,7 +175,7 @@ var serviceDesc = grpc.ServiceDesc{
 		ServerStreams: true,
 		ClientStreams: true,
 	}},
-	Metadata: "manager.proto",
+	Metadata: "api/manager.proto",
 }
 
 type relayer interface {

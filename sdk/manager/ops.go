@@ -113,10 +113,10 @@ func (m *Manager) Close(l Link, reason wire.Reason, retryAfter time.Duration, te
 // DataTo sends a DATA frame to all links that t means, at every gateway with a stream to this Manager. It returns the
 // number of gateways that were told, and an error if one could not be.
 func (m *Manager) DataTo(t Target, payload []byte, ref ...uint64) (gateways int, err error) {
-	return m.toAll(func(b *box) error { return b.data(t, first(ref), payload) })
+	return m.toAll(t, func(b *box) error { return b.data(t, first(ref), payload) })
 }
 
 // PushTo is DataTo for a PUSH. With AckRequired each gateway that holds no such link answers Undelivered.
 func (m *Manager) PushTo(t Target, p Push, ref ...uint64) (gateways int, err error) {
-	return m.toAll(func(b *box) error { return b.push(t, first(ref), &p) })
+	return m.toAll(t, func(b *box) error { return b.push(t, first(ref), &p) })
 }

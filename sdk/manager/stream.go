@@ -336,17 +336,24 @@ func (s *stream) dispatchAll(items batch.Items) error {
 	for i := range s.items {
 		s.dispatch(&s.items[i])
 	}
-	for n > maxParsed {
+	if n > maxParsed {
+		s.dispatchRest(rest)
+	}
+	return nil
+}
+
+func (s *stream) dispatchRest(rest batch.Items) {
+	var it batch.UpItem
+	for {
 		raw, _, ok := rest.Next()
 		if !ok {
-			break
+			return
 		}
 		if err := batch.ParseUpItem(raw, &it); err != nil {
 			panic("manager: an item changed while the batch was handled")
 		}
 		s.dispatch(&it)
 	}
-	return nil
 }
 
 // dispatch calls the handler for one item.
@@ -355,9 +362,7 @@ func (s *stream) dispatch(it *batch.UpItem) {
 	*e = Event{s: s, Session: Session{it.Session}}
 	if it.HasLink {
 		e.Link = Link{of: s.lane.of, index: it.Link.Index, uniq: it.Link.Uniq}
-		if home := &s.lane.of.homes[e.Link.shard()]; home.Load() != s.lane {
-			home.Store(s.lane)
-		}
+		s.lane.settle(e.Link.shard())
 	}
 	h := &s.m.handler
 	switch it.What {
