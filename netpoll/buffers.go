@@ -6,8 +6,9 @@ import "math/bits"
 // so that a burst does not hold its memory for ever.
 const (
 	minBufferBits = 8
-	maxBufferBits = 19
+	maxBufferBits = 20
 	maxBuffer     = 1 << maxBufferBits
+	maxConfigured = maxBuffer / 2 // for each size of Config: kept input and what is read behind it share one buffer
 	bufferClasses = maxBufferBits - minBufferBits + 1
 	keepBytes     = 8 << 20
 )

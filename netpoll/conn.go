@@ -12,14 +12,20 @@ const (
 // flags of a connection's record. Life of a slot:
 //
 //	free > connecting (Dial) > open > closing (output left) > lingering (our side ended) > free
-//	          `---------------------> free (refused)   `----> free (peer gone, Abort)
+//	          |                  |       `--> free (peer gone, Linger over)
+//	          |                  `----------> free (peer gone, Abort)
+//	          `-----------------------------> free (refused, Close, Abort)
+//
+// Each way out of connecting and open passes by ended, while Handler.Closed is called.
 type flags uint16
+
+const handlers = connecting | open | ended // the handler may ask about it
 
 const (
 	connecting flags = 1 << iota
 	open             // the handler knows it
 	closing          // closed by the handler, output not yet sent
-	ended            // gone; the handler is being told
+	ended            // the handler is being told that it is over
 	lingering        // our side is shut down; input is thrown away until the peer ends or Linger is over
 	paused           // not read
 	blocked          // the kernel is full: EPOLLOUT is armed
@@ -88,7 +94,15 @@ func (s *slots) find(c Conn) *conn {
 	return nil
 }
 
-// live returns the record that c names while the handler owns it.
+// known returns the record that c names while the handler may ask about it: until its Closed returns.
+func (s *slots) known(c Conn) *conn {
+	if r := s.find(c); r != nil && r.flags&handlers != 0 {
+		return r
+	}
+	return nil
+}
+
+// live returns the record that c names while the handler may use it.
 func (s *slots) live(c Conn) *conn {
 	if r := s.find(c); r != nil && r.flags&open != 0 {
 		return r

@@ -19,11 +19,12 @@ type Group struct {
 	sources  int // listeners so far
 	started  atomic.Bool
 	stopping atomic.Bool
+	ready    sync.WaitGroup // loops whose thread is not yet prepared
 	done     sync.WaitGroup
 	next     atomic.Uint32 // round robin of placeFor
 
 	mu  sync.Mutex
-	err error // the first trouble of a loop's thread; guarded by mu
+	err error // what Err returns; guarded by mu
 }
 
 // New makes the loops; handler is called once for each.
@@ -35,6 +36,7 @@ func New(cfg Config, handler func(l *Loop) Handler) (*Group, error) {
 	for i := range cfg.Loops {
 		l, err := newLoop(g, i)
 		if err != nil {
+			g.Stop()
 			return nil, err
 		}
 		l.handler = handler(l)
@@ -46,30 +48,47 @@ func New(cfg Config, handler func(l *Loop) Handler) (*Group, error) {
 // Loops returns the loops, in the order of their numbers.
 func (g *Group) Loops() []*Loop { return g.loops }
 
-// Start lets the loops run.
+// Start lets the loops run and returns when their threads are prepared. Listen, Adopt, Start, StopAccepting and Stop are for
+// one goroutine at a time, and never for a loop's thread.
 func (g *Group) Start() {
+	if g.started.Swap(true) {
+		return
+	}
 	growFiles(g.cfg.MaxConns*g.cfg.Loops + spareFiles)
-	g.started.Store(true)
 	for _, l := range g.loops {
+		g.ready.Add(1)
 		g.done.Add(1)
 		go func() {
 			defer g.done.Done()
 			l.run()
 		}()
 	}
+	g.ready.Wait()
 }
 
 // Stop ends the loops and with them every connection, without telling the handlers, and waits for it.
 func (g *Group) Stop() {
 	g.stopping.Store(true)
+	if !g.started.Swap(true) {
+		for _, l := range g.loops {
+			l.shut()
+		}
+		return
+	}
 	for _, l := range g.loops {
-		l.Post(func() {})
+		l.Wake()
 	}
 	g.done.Wait()
 }
 
-// StopAccepting closes the listeners and waits for it.
+// StopAccepting closes the listeners and waits for it. The file of a unix socket stays.
 func (g *Group) StopAccepting() {
+	if !g.started.Load() {
+		for _, l := range g.loops {
+			l.accepts.close(l)
+		}
+		return
+	}
 	var wg sync.WaitGroup
 	for _, l := range g.loops {
 		wg.Add(1)
@@ -80,7 +99,8 @@ func (g *Group) StopAccepting() {
 	wg.Wait()
 }
 
-// Err returns what a loop could not do to its thread (pinning, SCHED_BATCH); it runs all the same.
+// Err returns what a loop could not do to its thread (pinning, SCHED_BATCH), and the listeners that broke; the loop runs all
+// the same.
 func (g *Group) Err() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -93,21 +113,20 @@ func (g *Group) report(err error) {
 	g.err = errors.Join(g.err, err)
 }
 
-// prepareThread sets what the calling thread, a loop's, is to be.
-func (g *Group) prepareThread(number int) error {
+// prepareThread makes the calling thread, a loop's, what it is to be, as far as it can.
+func (g *Group) prepareThread(number int) {
 	if len(g.cfg.Pin) != 0 {
 		var set unix.CPUSet
 		set.Set(g.cfg.Pin[number])
 		if err := unix.SchedSetaffinity(0, &set); err != nil {
-			return fmt.Errorf("netpoll: pin loop %d to CPU %d: %w", number, g.cfg.Pin[number], err)
+			g.report(fmt.Errorf("netpoll: pin loop %d to CPU %d: %w", number, g.cfg.Pin[number], err))
 		}
 	}
 	if g.cfg.SchedBatch {
 		if err := setBatch(); err != nil {
-			return fmt.Errorf("netpoll: SCHED_BATCH for loop %d: %w", number, err)
+			g.report(fmt.Errorf("netpoll: SCHED_BATCH for loop %d: %w", number, err))
 		}
 	}
-	return nil
 }
 
 // placeFor chooses the loop for a connection from a shared listener: the one on the CPU that handled its packets, which the

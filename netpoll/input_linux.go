@@ -18,7 +18,11 @@ func (l *Loop) read(c Conn, r *conn) {
 		l.lost(c, r, e)
 		return
 	case n == 0:
-		l.lost(c, r, io.EOF)
+		if r.pending != 0 {
+			l.leave(c, r, io.EOF) // it may have ended its side alone
+		} else {
+			l.lost(c, r, io.EOF)
+		}
 		return
 	}
 	l.stats.ReadBytes += uint64(n)
@@ -93,10 +97,11 @@ func (l *Loop) grow(ref bufRef, n int) bufRef {
 	return larger
 }
 
-// readResumed lends kept input of resumed connections again.
+// readResumed lends kept input of resumed connections again. It comes before the events of the turn: one of them may be the
+// end of such a connection.
 func (l *Loop) readResumed() {
 	list := l.work.resumed
-	l.work.resumed = nil
+	l.work.resumed, l.work.spare = l.work.spare, nil
 	for _, c := range list {
 		r := l.live(c)
 		if r == nil {
@@ -112,9 +117,7 @@ func (l *Loop) readResumed() {
 		used := l.handler.Read(c, in)
 		l.keepInput(c, in[used:], kept)
 	}
-	if len(l.work.resumed) == 0 {
-		l.work.resumed = list[:0]
-	}
+	l.work.spare = list[:0]
 }
 
 // Pause stops reading from c: the peer will find its window full.

@@ -19,21 +19,6 @@ const backlog = 65535
 // says how far behind a peer is.
 const notSentLowat = 16 << 10
 
-// accepting is one loop's listeners. Owned by the loop.
-type accepting struct {
-	fds     []accepter
-	paused  bool // no file descriptors: not armed until retryAt
-	retryAt time.Duration
-	last    Conn // whose peer address is at hand
-	peer    unix.RawSockaddrAny
-}
-
-type accepter struct {
-	fd     int
-	source int
-	shared bool // the group's only socket of this address: connections are handed out
-}
-
 // Listen opens a socket for each loop, a SO_REUSEPORT group, or one for all where the network has no such thing. network is
 // "tcp" with IP:port ("[::]:port" takes IPv4 as well) or "unix" with a path. It returns the number that Opened will name and
 // the address, which tells the port that was chosen for port 0.
@@ -44,18 +29,23 @@ func (g *Group) Listen(network, address string) (source int, addr net.Addr, err 
 		if err != nil {
 			return 0, nil, err
 		}
-		return g.adopt(fd), &net.UnixAddr{Name: address, Net: "unix"}, nil
+		if source, err = g.adopt(fd); err != nil {
+			closeFD(int32(fd), false)
+			return 0, nil, err
+		}
+		return source, &net.UnixAddr{Name: address, Net: "unix"}, nil
 	case "tcp":
 		ap, err := netip.ParseAddrPort(address)
 		if err != nil {
 			return 0, nil, fmt.Errorf("netpoll: listen %s: %w", address, err)
 		}
-		return g.listenTCP(ap)
+		return g.listenTCP(netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()))
 	}
 	return 0, nil, fmt.Errorf("netpoll: listen %s: unknown network %q", address, network)
 }
 
-// Adopt takes a listening socket that somebody else has opened; connections are handed out to the loops.
+// Adopt takes a listening socket that somebody else has opened, and closes it in the end; connections are handed out to the
+// loops. With an error the socket stays the caller's.
 func (g *Group) Adopt(fd int) (source int, err error) {
 	if v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil || v != 1 {
 		return 0, fmt.Errorf("netpoll: file %d is no listening socket", fd)
@@ -64,17 +54,19 @@ func (g *Group) Adopt(fd int) (source int, err error) {
 		return 0, fmt.Errorf("netpoll: file %d: %w", fd, err)
 	}
 	setTCPOptions(fd, g.cfg.UserTimeout) // a unix socket refuses them, rightly
-	return g.adopt(fd), nil
+	return g.adopt(fd)
 }
 
-func (g *Group) adopt(fd int) int {
+func (g *Group) adopt(fd int) (int, error) {
 	source := g.sources
+	if !g.loops[0].listen(accepter{fd, source, len(g.loops) > 1}) {
+		return 0, ErrStopped
+	}
 	g.sources++
-	g.loops[0].listen(accepter{fd, source, len(g.loops) > 1})
-	return source
+	return source, nil
 }
 
-func (g *Group) listenTCP(ap netip.AddrPort) (int, net.Addr, error) {
+func (g *Group) listenTCP(ap netip.AddrPort) (source int, addr net.Addr, err error) {
 	if ap.Port() != 0 {
 		if err := portFree(ap); err != nil {
 			return 0, nil, err
@@ -94,11 +86,17 @@ func (g *Group) listenTCP(ap netip.AddrPort) (int, net.Addr, error) {
 			ap = netip.AddrPortFrom(ap.Addr(), boundPort(fd))
 		}
 	}
-	source := g.sources
-	g.sources++
+	source = g.sources
 	for i, l := range g.loops {
-		l.listen(accepter{fd: fds[i], source: source})
+		if !l.listen(accepter{fd: fds[i], source: source}) {
+			closeFD(int32(fds[i]), false)
+			err = ErrStopped
+		}
 	}
+	if err != nil {
+		return 0, nil, err
+	}
+	g.sources++
 	return source, net.TCPAddrFromAddrPort(ap), nil
 }
 
@@ -123,8 +121,7 @@ func listenSocket(ap netip.AddrPort, group bool, userTimeout time.Duration) (int
 	if err != nil {
 		return 0, fail("socket", err)
 	}
-	opt := unix.SO_REUSEADDR
-	err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, opt, 1)
+	err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
 	if err == nil && group {
 		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
 	}
@@ -156,12 +153,13 @@ func setTCPOptions(fd int, userTimeout time.Duration) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout/time.Millisecond))
 }
 
-// listenUnix binds a path. The file of a process that has died is removed; one that answers is somebody else's.
+// listenUnix binds a path. The socket of a process that has died is removed; one that answers is somebody else's, and so is
+// a file of another kind, which refuses a connection in the same words.
 func listenUnix(path string) (int, error) {
 	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		_ = c.Close()
 		return 0, fmt.Errorf("netpoll: listen %s: %w", path, syscall.EADDRINUSE)
-	} else if errors.Is(err, syscall.ECONNREFUSED) {
+	} else if errors.Is(err, syscall.ECONNREFUSED) && isSocket(path) {
 		_ = unix.Unlink(path)
 	}
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
@@ -177,6 +175,11 @@ func listenUnix(path string) (int, error) {
 		return 0, fmt.Errorf("netpoll: listen %s: bind: %w", path, err)
 	}
 	return fd, nil
+}
+
+func isSocket(path string) bool {
+	var st unix.Stat_t
+	return unix.Lstat(path, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFSOCK
 }
 
 func sockaddr(ap netip.AddrPort) unix.Sockaddr {
@@ -204,145 +207,4 @@ func boundPort(fd int) uint16 {
 		return uint16(sa.Port)
 	}
 	return 0
-}
-
-// listen adds a listener: at once before the group starts, else as soon as the loop comes to it.
-func (l *Loop) listen(a accepter) {
-	add := func() {
-		l.accepts.fds = append(l.accepts.fds, a)
-		epollCtl(l.ep, unix.EPOLL_CTL_ADD, a.fd, unix.EPOLLIN, makeConn(listenSlot+uint32(len(l.accepts.fds)-1), 0))
-	}
-	if !l.group.started.Load() {
-		add()
-	} else if !l.Post(add) {
-		closeFD(int32(a.fd), false)
-	}
-}
-
-// arm has epoll report, or not report, connections to accept.
-func (a *accepting) arm(l *Loop, events uint32) {
-	for i := range a.fds {
-		epollCtl(l.ep, unix.EPOLL_CTL_MOD, a.fds[i].fd, events, makeConn(listenSlot+uint32(i), 0))
-	}
-}
-
-// pause leaves the listeners alone for a while: they would be reported again and again while no descriptor is to be had.
-func (a *accepting) pause(l *Loop) {
-	if !a.paused {
-		a.paused = true
-		a.retryAt = l.now + retryAccept
-		a.arm(l, 0)
-	}
-}
-
-func (a *accepting) resume(l *Loop) {
-	a.paused = false
-	a.arm(l, unix.EPOLLIN)
-}
-
-// close ends listening: who connects from now on is refused by the kernel.
-func (a *accepting) close(l *Loop) {
-	for i := range a.fds {
-		epollCtl(l.ep, unix.EPOLL_CTL_DEL, a.fds[i].fd, 0, 0)
-		closeFD(int32(a.fds[i].fd), false)
-	}
-	a.fds, a.paused = nil, false
-}
-
-// acceptFrom takes a batch of connections from one listener.
-func (l *Loop) acceptFrom(n int) {
-	if n >= len(l.accepts.fds) {
-		return
-	}
-	from := l.accepts.fds[n]
-	for range acceptBatch {
-		fd, e := accept(from.fd, &l.accepts.peer)
-		switch e {
-		case 0:
-		case unix.EAGAIN:
-			return
-		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
-			l.stats.NoFiles++
-			l.accepts.pause(l)
-			return
-		default: // the connection was reset before it was accepted, or the network refused it: the next one may be fine
-			continue
-		}
-		l.accepts.last = 0
-		if from.shared {
-			if to := l.group.placeFor(fd); to != l {
-				source := from.source
-				if !to.Post(func() { to.open(fd, source) }) {
-					closeFD(int32(fd), false)
-				}
-				continue
-			}
-		}
-		l.open(fd, from.source)
-	}
-}
-
-// open gives an accepted connection a slot and its handler.
-func (l *Loop) open(fd, source int) {
-	slot, ok := l.take(fd)
-	if !ok {
-		l.stats.Refused++
-		closeFD(int32(fd), true)
-		return
-	}
-	r := &l.conns[slot]
-	c := makeConn(slot, r.gen)
-	r.flags = open
-	if e := epollCtl(l.ep, unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN, c); e != 0 {
-		// ENOSPC: fs.epoll.max_user_watches; ENOMEM.
-		l.stats.Refused++
-		l.slots.giveBack(slot)
-		closeFD(int32(fd), true)
-		return
-	}
-	l.stats.Accepts++
-	l.stats.Conns++
-	l.accepts.last = c
-	l.handler.Opened(c, source)
-	l.accepts.last = 0
-}
-
-// Dial opens a connection to addr; from, where valid, is the local address to use. Opened follows with Dialled, or Closed
-// alone when nobody answers. The loop's thread only.
-func (l *Loop) Dial(addr netip.AddrPort, from netip.Addr, tag uint32) (Conn, error) {
-	family := unix.AF_INET
-	if addr.Addr().Is6() {
-		family = unix.AF_INET6
-	}
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return 0, fmt.Errorf("netpoll: dial %s: socket: %w", addr, err)
-	}
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	if from.IsValid() {
-		// The port is chosen at connect, so that one local address serves 28,000 connections to each target.
-		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
-		err = unix.Bind(fd, sockaddr(netip.AddrPortFrom(from, 0)))
-	}
-	if err == nil {
-		if err = unix.Connect(fd, sockaddr(addr)); errors.Is(err, unix.EINPROGRESS) {
-			err = nil
-		}
-	}
-	slot, ok := uint32(0), false
-	if err == nil {
-		if slot, ok = l.take(fd); !ok {
-			err = errors.New("every slot is taken")
-		}
-	}
-	if err != nil {
-		closeFD(int32(fd), false)
-		return 0, fmt.Errorf("netpoll: dial %s: %w", addr, err)
-	}
-	r := &l.conns[slot]
-	r.flags, r.tag = connecting, tag
-	l.stats.Conns++
-	c := makeConn(slot, r.gen)
-	epollCtl(l.ep, unix.EPOLL_CTL_ADD, fd, unix.EPOLLOUT, c)
-	return c, nil
 }

@@ -41,8 +41,8 @@ type Loop struct {
 	accepts accepting
 
 	// Shared.
-	sleeping atomic.Bool // the loop waits, or is about to look for work a last time: ring the eventfd
-	bell     int         // eventfd
+	sleeping atomic.Bool // the loop waits, or is about to look for work a last time: ring the bell
+	bell     bell
 	inbox    inbox
 }
 
@@ -51,6 +51,7 @@ type work struct {
 	dirty    []uint32 // output to send at the end of this turn
 	resumed  []Conn   // input kept while paused, to be lent again
 	held     []Conn   // output put off by KernelBytes
+	spare    []Conn   // room for the next resumed or held
 	heldAt   time.Duration
 	wait     time.Duration // what the last Turn asked for
 	linger   []lingerer    // in the order of their ends
@@ -68,16 +69,18 @@ func newLoop(g *Group, number int) (*Loop, error) {
 	if err != nil {
 		return nil, fmt.Errorf("netpoll: epoll_create1: %w", err)
 	}
-	bell, err := unix.Eventfd(0, unix.EFD_NONBLOCK)
+	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK)
 	if err != nil {
 		closeFD(int32(ep), false)
 		return nil, fmt.Errorf("netpoll: eventfd: %w", err)
 	}
-	if e := epollCtl(ep, unix.EPOLL_CTL_ADD, bell, unix.EPOLLIN|unix.EPOLLET, makeConn(wakeSlot, 0)); e != 0 {
+	if e := epollCtl(ep, unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN|unix.EPOLLET, makeConn(wakeSlot, 0)); e != 0 {
+		closeFD(int32(ep), false)
+		closeFD(int32(fd), false)
 		return nil, fmt.Errorf("netpoll: epoll_ctl: %w", e)
 	}
-	l := &Loop{number: number, group: g, bell: bell}
-	l.waiter.ep = ep
+	l := &Loop{number: number, group: g}
+	l.waiter.ep, l.bell.fd = ep, fd
 	l.slots = newSlots(g.cfg.MaxConns)
 	l.clock = newClock()
 	l.now = l.clock.now()
@@ -89,10 +92,9 @@ func newLoop(g *Group, number int) (*Loop, error) {
 // run is the loop's thread, until the group stops.
 func (l *Loop) run() {
 	runtime.LockOSThread() // and never unlocked: a pinned thread is of no use to others
-	if err := l.group.prepareThread(l.number); err != nil {
-		l.group.report(err)
-	}
+	l.group.prepareThread(l.number)
 	l.waiter.raw = mayWaitRaw(l.group.cfg.Loops)
+	l.group.ready.Done()
 	for !l.group.stopping.Load() {
 		l.turn()
 	}
@@ -108,15 +110,15 @@ func (l *Loop) turn() {
 		l.stats.Empty++
 	}
 	l.stats.Events += uint64(n)
+	if len(l.work.resumed) != 0 {
+		l.readResumed()
+	}
 	for i := range n {
 		ev := &l.events[i]
 		l.event(eventConn(ev), ev.Events)
 	}
 	if l.inbox.full.Load() {
 		l.inbox.run()
-	}
-	if len(l.work.resumed) != 0 {
-		l.readResumed()
 	}
 	l.work.wait = l.handler.Turn(l.now)
 	l.flushDirty()
@@ -128,6 +130,9 @@ func (l *Loop) turn() {
 func (l *Loop) sleep() int {
 	l.sleeping.Store(true)
 	timeout := l.timeout()
+	if timeout == 0 {
+		l.sleeping.Store(false) // only a look: no need to ring
+	}
 	n := l.wait(timeout)
 	l.sleeping.Store(false)
 	return n
@@ -173,7 +178,7 @@ func (l *Loop) event(c Conn, events uint32) {
 		l.discardInput(c, r)
 	default:
 		if events&unix.EPOLLOUT != 0 {
-			if l.send(c.slot(), r); r.gen != c.gen() {
+			if l.send(c, r); r.gen != c.gen() {
 				return
 			}
 		}
@@ -221,11 +226,18 @@ func (l *Loop) expire() {
 
 // lost ends a connection of which the network has taken leave.
 func (l *Loop) lost(c Conn, r *conn, why error) {
-	if r.flags&(open|connecting) != 0 {
-		r.flags = r.flags&^(open|connecting) | ended
-		l.handler.Closed(c, why) // who may still ask for the tag
-	}
+	l.tell(c, r, why)
 	l.release(c, false)
+}
+
+// tell reports the end of c to the handler, unless that was done.
+func (l *Loop) tell(c Conn, r *conn, why error) {
+	if r.flags&(open|connecting) == 0 {
+		return
+	}
+	r.flags = r.flags&^(open|connecting) | ended
+	l.handler.Closed(c, why)
+	r.flags &^= ended
 }
 
 // release frees the slot and closes its socket. The descriptor leaves the epoll by name and the stream is shut down first: a
@@ -251,26 +263,38 @@ func (l *Loop) release(c Conn, reset bool) {
 	}
 }
 
-// Close ends the connection in order: what was written and the last parts, which no mark refuses, are sent, our side of the stream is ended, and what the peer still
-// sends is thrown away until it ends its side or Linger is over; an earlier close would reset the stream, and the peer might
-// never see the last bytes. Closed(c, nil) is called before Close returns, and nothing of c afterwards.
+// Close ends the connection in order: what was written, and behind it the last parts, which no mark refuses, are sent, our
+// side of the stream is ended, and what the peer still sends is thrown away until it ends its side or Linger is over; an
+// earlier close would reset the stream, and the peer might never see the last bytes. Closed(c, nil) is called before Close
+// returns, and nothing of c afterwards. A Dial under way is given up.
 func (l *Loop) Close(c Conn, last ...[]byte) {
-	r := l.live(c)
-	if r == nil {
-		return
+	r := l.known(c)
+	switch {
+	case r == nil:
+	case r.flags&connecting != 0:
+		l.lost(c, r, nil)
+	case r.flags&open != 0:
+		l.appendOutput(c, r, last)
+		l.leave(c, r, nil)
 	}
-	l.appendOutput(c, r, last)
-	r.flags = r.flags&^(open|paused) | closing
+}
+
+// leave ends an open connection in order.
+func (l *Loop) leave(c Conn, r *conn, why error) {
+	r.flags = r.flags&^paused | closing
 	if r.in != 0 {
 		l.buffers.giveBack(r.in)
 		r.in = 0
 	}
 	l.stats.Lingering++
 	l.work.linger = append(l.work.linger, lingerer{c, l.now + l.group.cfg.Linger})
-	if r.flags&(dirty|held|blocked) == 0 {
+	l.tell(c, r, why)
+	switch {
+	case r.pending == 0:
 		l.endOutput(c, r)
+	case r.flags&(blocked|held) != 0:
+		l.arm(c, r) // no longer for input; dirty output is sent, or armed for, at the end of this turn
 	}
-	l.handler.Closed(c, nil)
 }
 
 // endOutput shuts our side down, all being sent, and turns to waiting for the peer's end.
@@ -280,16 +304,13 @@ func (l *Loop) endOutput(c Conn, r *conn) {
 	epollCtl(l.ep, unix.EPOLL_CTL_MOD, int(r.fd), unix.EPOLLIN, c)
 }
 
-// Abort ends the connection at once: what is not sent is dropped and the peer is sent a reset. Closed(c, nil) is called
-// before Abort returns.
+// Abort ends the connection, or a Dial under way, at once: what is not sent is dropped and the peer is sent a reset.
+// Closed(c, nil) is called before Abort returns.
 func (l *Loop) Abort(c Conn) {
-	r := l.live(c)
-	if r == nil {
-		return
+	if r := l.known(c); r != nil && r.flags&(open|connecting) != 0 {
+		l.tell(c, r, nil)
+		l.release(c, true)
 	}
-	r.flags = r.flags&^open | ended
-	l.handler.Closed(c, nil)
-	l.release(c, true)
 }
 
 // connected finishes a Dial.
@@ -323,14 +344,14 @@ func (l *Loop) Now() time.Duration { return l.now }
 
 // SetTag stores a number of the handler's with c; Tag returns it, 0 for a stale c.
 func (l *Loop) SetTag(c Conn, tag uint32) {
-	if r := l.find(c); r != nil {
+	if r := l.known(c); r != nil {
 		r.tag = tag
 	}
 }
 
 // Tag returns what SetTag or Dial stored.
 func (l *Loop) Tag(c Conn) uint32 {
-	if r := l.find(c); r != nil {
+	if r := l.known(c); r != nil {
 		return r.tag
 	}
 	return 0
@@ -338,11 +359,12 @@ func (l *Loop) Tag(c Conn) uint32 {
 
 // Remote returns the peer's address; the zero AddrPort for a unix socket or a stale c.
 func (l *Loop) Remote(c Conn) netip.AddrPort {
-	if c == l.accepts.last {
+	r := l.known(c)
+	if r != nil && c == l.accepts.last {
 		return addrPort(&l.accepts.peer)
 	}
 	var peer unix.RawSockaddrAny
-	if r := l.find(c); r != nil {
+	if r != nil {
 		getPeer(r.fd, &peer)
 	}
 	return addrPort(&peer)
@@ -358,14 +380,16 @@ func (l *Loop) SetReadBudget(n int) {
 
 // Stats returns the loop's counters.
 func (l *Loop) Stats() Stats {
-	l.stats.BufferBytes = l.buffers.bytes
-	return l.stats
+	s := l.stats
+	s.BufferBytes = l.buffers.bytes
+	s.Rings = l.bell.count()
+	return s
 }
 
 // Wake makes the loop take a turn soon. Any goroutine may call it; it costs a system call only when the loop sleeps.
 func (l *Loop) Wake() {
 	if l.sleeping.Load() && l.sleeping.CompareAndSwap(true, false) {
-		ring(l.bell)
+		l.bell.ring()
 	}
 }
 
@@ -389,5 +413,5 @@ func (l *Loop) shut() {
 	}
 	l.accepts.close(l)
 	closeFD(int32(l.ep), false)
-	closeFD(int32(l.bell), false)
+	l.bell.close()
 }

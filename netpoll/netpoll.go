@@ -16,13 +16,17 @@ func (c Conn) gen() uint32           { return uint32(c >> 32) }
 // Dialled is the source of a connection that Loop.Dial opened.
 const Dialled = -1
 
-// Errors that Handler.Closed is given beside those of system calls.
+// Errors beside those of system calls.
 var (
+	// ErrInputFull is what Handler.Closed is told when more than MaxInput bytes were left unused.
 	ErrInputFull = errors.New("netpoll: more input left unused than MaxInput")
-	ErrStopped   = errors.New("netpoll: loop stopped")
+	// ErrStopped is what Listen and Adopt return once the group has stopped.
+	ErrStopped = errors.New("netpoll: group stopped")
 )
 
-// Handler is the owner of a loop's connections. All calls come on the loop's thread.
+// Handler is the owner of a loop's connections. All calls come on the loop's thread. A call may use every method of the
+// loop. Of the loop's methods Close and Abort call Closed, and Write calls Backlog, before they return; no other one calls
+// the handler.
 type Handler interface {
 	// Opened reports a connection accepted from the listener number source, or Dialled.
 	Opened(c Conn, source int)
@@ -32,7 +36,8 @@ type Handler interface {
 	// are waiting), or that it took all again (pending is 0).
 	Backlog(c Conn, pending int)
 	// Closed is called once for each Opened, and for a Dial that came to nothing. why is nil after Close and Abort,
-	// io.EOF when the peer ended the stream.
+	// io.EOF when the peer ended the stream; what was written to c before that is still sent if the peer takes it. The tag
+	// and the peer's address may still be asked for, c is stale otherwise.
 	Closed(c Conn, why error)
 	// Turn is called once per wake-up, after the events and before output is sent. The loop sleeps at most for what it
 	// returns; a negative one means until something happens.
@@ -73,13 +78,27 @@ func (c *Config) setDefaults() error {
 	if c.UserTimeout == 0 {
 		c.UserTimeout = 30 * time.Second
 	}
+	return c.check()
+}
+
+func (c *Config) check() error {
 	switch {
 	case c.Loops < 0 || c.MaxConns < 0 || c.MaxConns > maxSlots:
 		return fmt.Errorf("netpoll: %d loops of %d connections", c.Loops, c.MaxConns)
 	case len(c.Pin) != 0 && len(c.Pin) != c.Loops:
 		return fmt.Errorf("netpoll: %d CPUs to pin %d loops to", len(c.Pin), c.Loops)
-	case c.MaxInput > maxBuffer || c.HighWater > maxBuffer || c.ReadBuffer > maxBuffer:
-		return fmt.Errorf("netpoll: a buffer over %d bytes", maxBuffer)
+	case c.KernelBytes < 0 || c.Linger < 0 || c.UserTimeout < 0:
+		return errors.New("netpoll: a bound below zero")
+	}
+	for _, n := range []int{c.ReadBuffer, c.MaxInput, c.HighWater} {
+		if n < 0 || n > maxConfigured {
+			return fmt.Errorf("netpoll: a buffer of %d bytes is not between 1 and %d", n, maxConfigured)
+		}
+	}
+	for _, cpu := range c.Pin {
+		if cpu < 0 {
+			return fmt.Errorf("netpoll: CPU %d to pin a loop to", cpu)
+		}
 	}
 	return nil
 }
@@ -94,6 +113,7 @@ type Stats struct {
 	Wakeups     uint64 // turns that began with a wait
 	Empty       uint64 // of them, those without an event
 	Events      uint64
+	Rings       uint64 // of the Wake calls, those that had to ring
 	Reads       uint64 // recv calls
 	ReadBytes   uint64
 	Writes      uint64 // send and writev calls

@@ -28,12 +28,16 @@ func (l *Loop) Write(c Conn, parts ...[]byte) bool {
 	return true
 }
 
-// makeRoom sends within the turn what has gathered up to the mark.
+// makeRoom sends within the turn what has gathered up to the mark. A connection that turns out to be broken stays until the
+// turn's end: its owner, in the middle of a Write, is not told of a Closed.
 func (l *Loop) makeRoom(c Conn, r *conn) bool {
 	if r.flags&(blocked|held) == 0 {
-		if l.send(c.slot(), r); r.gen != c.gen() {
+		if e := l.sendSome(c, r); e != 0 {
 			return false
 		}
+	}
+	if l.live(c) == nil { // closed by Backlog
+		return false
 	}
 	if int(r.pending) < l.group.cfg.HighWater {
 		return true
@@ -51,9 +55,15 @@ func (l *Loop) appendOutput(c Conn, r *conn, parts [][]byte) {
 	if total == 0 {
 		return
 	}
-	b := l.outputRoom(r, total)
+	left := total
 	for _, p := range parts {
-		b.data = append(b.data, p...)
+		for len(p) > 0 { // once, but for what is larger than any buffer
+			b := l.outputRoom(r, min(left, maxBuffer))
+			n := min(len(p), cap(b.data)-len(b.data))
+			b.data = append(b.data, p[:n]...)
+			p = p[n:]
+			left -= n
+		}
 	}
 	r.pending += uint32(total)
 	if r.flags&(dirty|blocked|held) == 0 {
@@ -93,31 +103,39 @@ func (l *Loop) dropOutput(r *conn) {
 func (l *Loop) flushDirty() {
 	for i := 0; i < len(l.work.dirty); i++ { // a Closed may write to others
 		slot := l.work.dirty[i]
-		if r := &l.conns[slot]; r.flags&dirty != 0 {
-			r.flags &^= dirty
-			l.send(slot, r)
+		r := &l.conns[slot]
+		if r.flags&dirty == 0 {
+			continue
+		}
+		if r.flags &^= dirty; r.flags&(blocked|held) == 0 {
+			l.send(makeConn(slot, r.gen), r)
 		}
 	}
 	l.work.dirty = l.work.dirty[:0]
 }
 
-// send gives the kernel the output of one connection.
-func (l *Loop) send(slot uint32, r *conn) {
-	if r.pending == 0 {
-		return
+// send gives the kernel the output of one connection, or ends it.
+func (l *Loop) send(c Conn, r *conn) {
+	if e := l.sendSome(c, r); e != 0 {
+		l.lost(c, r, e)
 	}
-	c := makeConn(slot, r.gen)
+}
+
+// sendSome gives the kernel what it takes of the output of c and returns why c is broken.
+func (l *Loop) sendSome(c Conn, r *conn) syscall.Errno {
+	if r.pending == 0 {
+		return 0
+	}
 	if l.group.cfg.KernelBytes > 0 && l.overKernelBytes(r) {
 		l.hold(c, r)
-		return
+		return 0
 	}
 	n, e := l.sendBuffers(r)
 	l.stats.Writes++
 	if e != 0 && e != unix.EAGAIN {
-		l.lost(c, r, e)
-		return
+		return e
 	}
-	if n > 0 {
+	if e == 0 {
 		l.stats.WriteBytes += uint64(n)
 		if r.written == r.acked {
 			r.progress = millis(l.now) // as far as known nothing was outstanding: the clock of a stall starts now
@@ -126,6 +144,7 @@ func (l *Loop) send(slot uint32, r *conn) {
 		l.dropSent(r, n)
 	}
 	l.sent(c, r)
+	return 0
 }
 
 // sent changes what epoll watches when the kernel begins or ceases to refuse, and ends a closing connection.
@@ -211,9 +230,9 @@ func (l *Loop) hold(c Conn, r *conn) {
 		return
 	}
 	r.flags |= held
-	if r.flags&blocked != 0 {
-		r.flags &^= blocked // EPOLLOUT would come all the time
-		l.arm(c, r)
+	if r.flags&(blocked|closing) != 0 {
+		r.flags &^= blocked
+		l.arm(c, r) // EPOLLOUT, and input that nobody reads, would come all the time
 	}
 	if len(l.work.held) == 0 {
 		l.work.heldAt = l.now + retryHeld
@@ -226,20 +245,18 @@ func (l *Loop) hold(c Conn, r *conn) {
 
 func (l *Loop) sendHeld() {
 	list := l.work.held
-	l.work.held = nil
+	l.work.held, l.work.spare = l.work.spare, nil
 	for _, c := range list {
 		r := l.find(c)
 		if r == nil || r.flags&held == 0 {
 			continue
 		}
 		r.flags &^= held
-		if l.send(c.slot(), r); r.gen == c.gen() && r.flags&(held|blocked|open) == open && r.pending == 0 {
+		if l.send(c, r); r.gen == c.gen() && r.flags&(held|blocked|open) == open && r.pending == 0 {
 			l.handler.Backlog(c, 0)
 		}
 	}
-	if len(l.work.held) == 0 {
-		l.work.held = list[:0]
-	}
+	l.work.spare = list[:0]
 }
 
 // Unsent returns the bytes written to c that the kernel has not taken yet.

@@ -3,6 +3,7 @@ package netpoll
 import (
 	"encoding/binary"
 	"net/netip"
+	"sync"
 	"syscall"
 	"unsafe"
 
@@ -121,11 +122,37 @@ func socketError(fd int32) syscall.Errno {
 	return syscall.Errno(v)
 }
 
-// ring writes to the eventfd, which is edge-triggered in its epoll and so is never read.
-func ring(fd int) {
+// bell wakes a loop from its wait: an eventfd, edge-triggered in the loop's epoll and so never read. The lock is that of the
+// one waker who found the loop asleep against the end of the loop: the number of a closed descriptor is soon another file's.
+type bell struct {
+	mu    sync.Mutex
+	fd    int    // -1 once closed; guarded by mu
+	rings uint64 // guarded by mu
+}
+
+func (b *bell) ring() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fd < 0 {
+		return
+	}
+	b.rings++
 	one := [8]byte{}
 	binary.NativeEndian.PutUint64(one[:], 1)
-	_, _, _ = unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&one[0])), 8)
+	_, _, _ = unix.RawSyscall(unix.SYS_WRITE, uintptr(b.fd), uintptr(unsafe.Pointer(&one[0])), 8)
+}
+
+func (b *bell) count() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.rings
+}
+
+func (b *bell) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	closeFD(int32(b.fd), false)
+	b.fd = -1
 }
 
 // setBatch puts the calling thread under SCHED_BATCH (sched(7)): it no longer preempts others when it wakes.

@@ -1,6 +1,7 @@
 package netpoll
 
 import (
+	"fmt"
 	"os"
 	"runtime"
 	"strings"
@@ -21,8 +22,12 @@ import (
 // then every wait goes through Syscall.
 const rawTurns = 3
 
+// longestWait keeps the milliseconds within the 32 bits that the system call takes.
+const longestWait = time.Hour
+
 // Procs returns the GOMAXPROCS with which the given number of loops may wait raw: each sleeping loop holds a P, and the
-// other goroutines need two at least.
+// other goroutines need two at least. Who sets it keeps the runtime from following the CPU limit of a control group, which
+// could take the Ps away later.
 func Procs(loops int) int { return max(loops+2, runtime.NumCPU()) }
 
 func mayWaitRaw(loops int) bool {
@@ -41,7 +46,7 @@ type waiter struct {
 func (w *waiter) wait(timeout time.Duration) int {
 	ms := -1
 	if timeout >= 0 {
-		ms = int((timeout + time.Millisecond - 1) / time.Millisecond)
+		ms = int((min(timeout, longestWait) + time.Millisecond - 1) / time.Millisecond)
 	}
 	var n uintptr
 	var e syscall.Errno
@@ -49,6 +54,9 @@ func (w *waiter) wait(timeout time.Duration) int {
 		n, _, e = unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(w.ep), uintptr(unsafe.Pointer(&w.events[0])), uintptr(len(w.events)), uintptr(ms), 0, 0)
 	} else {
 		n, _, e = unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(w.ep), uintptr(unsafe.Pointer(&w.events[0])), uintptr(len(w.events)), uintptr(ms), 0, 0)
+	}
+	if e != 0 && e != unix.EINTR {
+		panic(fmt.Sprintf("netpoll: epoll_pwait of %d: %v", w.ep, e)) // it would come back at once, for ever
 	}
 	if e != 0 || n == 0 {
 		w.empty++
