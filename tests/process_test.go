@@ -1,0 +1,294 @@
+//go:build e2e
+
+package tests
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// setup says how a gateway is to be configured; the zero value is one reactor on a free port of 127.0.0.1, without a Manager.
+type setup struct {
+	gateway   string   // lines of [gateway]
+	listeners []string // bodies of [[listener]]; none: one on 127.0.0.1:0
+	managers  []string // addresses
+	manager   string   // more lines of [manager]
+	files     int      // RLIMIT_NOFILE; 0: as it is
+}
+
+// text is the configuration file.
+func (s setup) text(admin string) string {
+	var b strings.Builder
+	gw := s.gateway
+	if !strings.Contains(gw, "drain_timeout") {
+		gw += "\ndrain_timeout = \"2s\""
+	}
+	if !strings.Contains(gw, "reactors") {
+		gw += "\nreactors = 1"
+	}
+	fmt.Fprintf(&b, "[gateway]\n%s\n", gw)
+	listeners := s.listeners
+	if len(listeners) == 0 {
+		listeners = []string{`address = "127.0.0.1:0"`}
+	}
+	for _, l := range listeners {
+		fmt.Fprintf(&b, "[[listener]]\n%s\n", l)
+	}
+	fmt.Fprintf(&b, "[manager]\naddresses = [")
+	for i, a := range s.managers {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(strconv.Quote(a))
+	}
+	fmt.Fprintf(&b, "]\n%s\n[admin]\nlisten = [%q]\n", s.manager, "unix:"+admin)
+	return b.String()
+}
+
+// gateway is a running edged.
+type gateway struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	admin string // path of its socket
+	log   *textLog
+	out   *textLog
+
+	// What the ready line said.
+	addresses []string
+	advertise string
+	reactors  int
+	capacity  int
+
+	exited chan struct{} // closed after the process has ended; status is set then
+	status error
+	ended  bool // the test has ended it, and looked at how
+}
+
+// ready is the line on standard output that says that the gateway serves.
+var ready = regexp.MustCompile(`^edged \S+ ready: listening on (.+), advertised as (\S+), (\d+) reactors?, capacity (\d+) links$`)
+
+// start runs a gateway until the test ends. It must then stop by SIGTERM with status 0.
+func start(t *testing.T, s setup) *gateway {
+	t.Helper()
+	dir := t.TempDir()
+	admin := filepath.Join(dir, "admin.sock")
+	file := filepath.Join(dir, "edged.toml")
+	check(t, os.WriteFile(file, []byte(s.text(admin)), 0o600))
+	return startFile(t, file, admin, s.files)
+}
+
+func startFile(t *testing.T, file, admin string, files int) *gateway {
+	t.Helper()
+	g := &gateway{t: t, admin: admin, log: &textLog{}, out: &textLog{}, exited: make(chan struct{})}
+	g.cmd = exec.Command(edged, "serve", "--config", file)
+	if files > 0 {
+		g.cmd = exec.Command("sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" serve --config "$1"`, files), edged, file)
+	}
+	g.cmd.Stderr = g.log
+	g.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	stdout := must(g.cmd.StdoutPipe())(t)
+	check(t, g.cmd.Start())
+	lines := make(chan string, 1)
+	go g.watch(bufio.NewScanner(stdout), lines)
+	t.Cleanup(g.cleanup)
+	select {
+	case line := <-lines:
+		g.parseReady(line)
+	case <-g.exited:
+		t.Fatalf("edged ended before it was ready: %v", g.status)
+	case <-time.After(patience):
+		t.Fatal("edged does not become ready")
+	}
+	return g
+}
+
+// watch reads standard output until its end, which is the process's.
+func (g *gateway) watch(out *bufio.Scanner, first chan<- string) {
+	for n := 0; out.Scan(); n++ {
+		_, _ = fmt.Fprintln(g.out, out.Text())
+		if n == 0 {
+			first <- out.Text()
+		}
+	}
+	g.status = g.cmd.Wait()
+	close(g.exited)
+}
+
+func (g *gateway) parseReady(line string) {
+	g.t.Helper()
+	m := ready.FindStringSubmatch(line)
+	if m == nil {
+		g.t.Fatalf("unexpected ready line %q", line)
+	}
+	g.addresses = strings.Split(m[1], ", ")
+	g.advertise = m[2]
+	g.reactors, _ = strconv.Atoi(m[3])
+	g.capacity, _ = strconv.Atoi(m[4])
+}
+
+// cleanup ends the process if the test has not, and shows its log if the test failed.
+func (g *gateway) cleanup() {
+	if !g.ended {
+		if g.t.Failed() {
+			g.kill()
+		} else {
+			g.stop()
+		}
+	}
+	for _, bad := range []string{"panic:", "fatal error:", "DATA RACE", "handler panicked", "source panicked"} {
+		if strings.Contains(g.log.String(), bad) {
+			g.t.Errorf("the log has %q in it", bad)
+		}
+	}
+	if g.t.Failed() {
+		g.t.Logf("log of edged %d:\n%s", g.cmd.Process.Pid, g.log.tail(16<<10))
+	}
+}
+
+// stop ends the process by SIGTERM, which must give status 0.
+func (g *gateway) stop() {
+	g.t.Helper()
+	g.signal(syscall.SIGTERM)
+	g.wait(patience)
+}
+
+func (g *gateway) signal(s syscall.Signal) {
+	g.t.Helper()
+	if err := g.cmd.Process.Signal(s); err != nil {
+		g.t.Errorf("signal %v: %v", s, err)
+	}
+}
+
+// wait returns when the process has left with status 0.
+func (g *gateway) wait(limit time.Duration) {
+	g.t.Helper()
+	g.ended = true
+	select {
+	case <-g.exited:
+		if g.status != nil {
+			g.t.Errorf("edged ended with %v, want status 0", g.status)
+		}
+	case <-time.After(limit):
+		_ = g.cmd.Process.Signal(syscall.SIGABRT) // its stacks say where it hangs
+		g.t.Errorf("edged does not leave within %v", limit)
+		<-g.exited
+	}
+}
+
+// kill ends the process without a chance to say goodbye.
+func (g *gateway) kill() {
+	g.ended = true
+	_ = g.cmd.Process.Kill()
+	<-g.exited
+}
+
+// address is the first listener's.
+func (g *gateway) address() string { return g.addresses[0] }
+
+func (g *gateway) proc(file string) string {
+	return fmt.Sprintf("/proc/%d/%s", g.cmd.Process.Pid, file)
+}
+
+// procStatus is a number of /proc/PID/status: Threads, or VmRSS in bytes.
+func (g *gateway) procStatus(key string) int {
+	g.t.Helper()
+	for line := range strings.Lines(string(must(os.ReadFile(g.proc("status")))(g.t))) {
+		if rest, ok := strings.CutPrefix(line, key+":"); ok {
+			f := strings.Fields(rest)
+			n, err := strconv.Atoi(f[0])
+			check(g.t, err)
+			if len(f) > 1 && f[1] == "kB" {
+				n <<= 10
+			}
+			return n
+		}
+	}
+	g.t.Fatalf("/proc/PID/status has no %s", key)
+	return 0
+}
+
+func (g *gateway) files() int {
+	g.t.Helper()
+	return len(must(os.ReadDir(g.proc("fd")))(g.t))
+}
+
+// cpu is the time that the process has used.
+func (g *gateway) cpu() time.Duration {
+	g.t.Helper()
+	stat := string(must(os.ReadFile(g.proc("stat")))(g.t))
+	f := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	user, err1 := strconv.Atoi(f[11])
+	system, err2 := strconv.Atoi(f[12])
+	check(g.t, errors.Join(err1, err2))
+	return time.Duration(user+system) * (time.Second / 100) // USER_HZ
+}
+
+// run runs edged with arguments to its end and returns what it said.
+func run(t *testing.T, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	cmd := exec.Command(edged, args...)
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	check(t, cmd.Start())
+	late := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+	err := cmd.Wait()
+	if !late.Stop() {
+		t.Fatalf("edged %v does not end\n%s%s", args, out.String(), errs.String())
+	}
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
+}
+
+// textLog collects what a process writes.
+type textLog struct {
+	mu sync.Mutex
+	b  []byte // guarded by mu
+}
+
+func (l *textLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b = append(l.b, p...)
+	return len(p), nil
+}
+
+func (l *textLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return string(l.b)
+}
+
+// lines are those that contain all of the words.
+func (l *textLog) lines(words ...string) (found []string) {
+	for line := range strings.Lines(l.String()) {
+		all := true
+		for _, w := range words {
+			all = all && strings.Contains(line, w)
+		}
+		if all {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
+func (l *textLog) tail(n int) string {
+	s := l.String()
+	return s[max(len(s)-n, 0):]
+}
