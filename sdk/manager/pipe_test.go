@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,6 +28,9 @@ type pipe struct {
 	in     chan []byte    // closed: the gateway half-closes
 	sent   func(b []byte) // lent for the call
 	result chan error
+
+	got   []byte // of RecvMsg
+	parts [1]mem.Buffer
 }
 
 // registrar takes the service of a Manager and calls it.
@@ -42,7 +46,7 @@ func call(m *manager.Manager, sent func([]byte)) *pipe {
 	var r registrar
 	m.Register(&r)
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &pipe{ctx: ctx, in: make(chan []byte), sent: sent, result: make(chan error, 1)}
+	p := &pipe{ctx: ctx, in: make(chan []byte), sent: sent, result: make(chan error, 1), got: make([]byte, 0, 4096)}
 	go func() {
 		err := r.desc.Streams[0].Handler(r.impl, p)
 		cancel()
@@ -62,8 +66,10 @@ func (p *pipe) RecvMsg(v any) error {
 		if !ok {
 			return io.EOF
 		}
-		data := [1]mem.Buffer{mem.SliceBuffer(b)}
-		return codec.Unmarshal(data[:], v)
+		p.got = append(p.got[:0], b...)
+		p.parts[0] = mem.NewBuffer(&p.got, mem.NopBufferPool{}) // not a SliceBuffer, which would be an allocation
+		defer p.parts[0].Free()
+		return codec.Unmarshal(p.parts[:], v)
 	case <-p.ctx.Done():
 		return status.FromContextError(p.ctx.Err()).Err()
 	}
@@ -281,8 +287,9 @@ type echo struct {
 	items []byte
 	b     []byte
 	seq   uint64
-	got   uint64
-	done  chan struct{}
+	got   atomic.Uint64 // the Manager's seq
+	last  uint64        // its last receipt; owned by whoever is in SendMsg
+	done  chan struct{} // a receipt has come
 }
 
 func newEcho(n int) *echo {
@@ -291,9 +298,10 @@ func newEcho(n int) *echo {
 	e.p = call(e.m, func(b []byte) {
 		d, _ := batch.ParseDownstream(b)
 		if d.Seq != 0 {
-			e.got = d.Seq
+			e.got.Store(d.Seq)
 		}
-		if d.Received != 0 && d.Received == e.seq {
+		if d.Received > e.last {
+			e.last = d.Received
 			e.done <- struct{}{}
 		}
 	})
@@ -321,7 +329,7 @@ func appendEntry(dst []byte, k, v string) []byte {
 // turn sends a batch and waits for its answers.
 func (e *echo) turn() {
 	e.seq++
-	e.b = batch.AppendUpstreamSeq(append(e.b[:0], e.items...), e.seq, e.got)
+	e.b = batch.AppendUpstreamSeq(append(e.b[:0], e.items...), e.seq, e.got.Load())
 	e.p.give(e.b)
 	<-e.done
 }
