@@ -1,0 +1,134 @@
+package swarm
+
+import (
+	"maps"
+
+	"edged/wire"
+)
+
+// tally is a loop's counters. Owned by the loop; the coordinator gets copies.
+type tally struct {
+	opened, retries                             uint64
+	sent, answered, unanswered, unsent          uint64
+	renumbered, pushes, acks, heartbeats, fault uint64
+	bytesIn, bytesOut                           uint64
+	errors, byes, lost                          map[string]uint64 // touched only when a link fails
+}
+
+func newTally() tally {
+	return tally{errors: map[string]uint64{}, byes: map[string]uint64{}, lost: map[string]uint64{}}
+}
+
+func (t *tally) clone() tally {
+	c := *t
+	c.errors, c.byes, c.lost = maps.Clone(t.errors), maps.Clone(t.byes), maps.Clone(t.lost)
+	return c
+}
+
+// findings is what a loop measured and found wrong. Owned by the loop.
+type findings struct {
+	latency Histogram // of the last second
+	connect Histogram
+	lag     Histogram
+
+	corrupt List
+	checks  Checks
+}
+
+// corrupt notes an answer that is not what was sent; seq is 0 where not even that can be told.
+func (r *loop) corrupt(place, seq uint32) {
+	r.count.fault++
+	r.note(&r.find.corrupt, place, 1, seq)
+}
+
+// note adds a fault to a list. Faults of one link that follow each other share an entry.
+func (r *loop) note(list *List, place uint32, count uint64, seqs ...uint32) {
+	if len(seqs) > 0 && seqs[0] == 0 {
+		seqs = nil
+	}
+	if k := len(list.First); k > 0 && list.First[k-1].Link == r.name(place) {
+		f := &list.First[k-1]
+		list.Total += count
+		f.Count += count
+		f.Numbers = append(f.Numbers, seqs[:min(len(seqs), MaxTallyList-len(f.Numbers))]...)
+		return
+	}
+	list.add(func() string { return r.name(place) }, count, seqs...)
+}
+
+// account notes the number of an answer; false: it came before.
+func (r *loop) account(place, seq uint32) bool {
+	if r.ledgers == nil {
+		return true
+	}
+	answers := &r.find.checks.Answers
+	switch r.ledgers[place].Receive(seq) {
+	case Double:
+		r.count.fault++
+		r.note(&answers.Doubled, place, 1, seq)
+		return false
+	case Late:
+		r.count.fault++
+		r.note(&answers.Disordered, place, 1, seq)
+	}
+	return true
+}
+
+// finish asks the Manager for its account of a link; the walk of phaseFinish.
+func (r *loop) finish(place uint32, l *link) {
+	if l.sent == 0 {
+		return
+	}
+	if t := r.ledgers[place].Report(l.sent); t.Missing > 0 {
+		r.count.fault += uint64(t.Missing)
+		r.note(&r.find.checks.Answers.Missing, place, uint64(t.Missing), t.First...)
+	}
+	if l.state != up {
+		r.noReport(place)
+		return
+	}
+	r.buf = wire.AppendHead(r.buf[:0], wire.KindData, PayloadHead)
+	r.buf = AppendPayload(r.buf, Payload{Op: OpFinish, Seq: l.sent, SentNs: uint64(r.now)})
+	if !r.write(l, r.buf) {
+		r.noReport(place)
+		return
+	}
+	l.flags |= finishing
+	r.awaiting++
+}
+
+func (r *loop) noReport(place uint32) {
+	r.count.fault++
+	r.note(&r.find.checks.NoReport, place, 1)
+}
+
+// reported takes the Manager's account of a link.
+func (r *loop) reported(place uint32, l *link, p Payload) {
+	t, ok := ParseReport(p.Rest)
+	switch {
+	case !ok || p.Seq != l.sent:
+		r.corrupt(place, p.Seq)
+		return
+	case l.flags&finished != 0: // the report itself was doubled
+		r.count.fault++
+		r.note(&r.find.checks.Answers.Doubled, place, 1, p.Seq)
+		return
+	case l.flags&finishing == 0:
+		r.corrupt(place, p.Seq) // nobody asked
+		return
+	}
+	l.flags = l.flags&^finishing | finished
+	r.awaiting--
+	c := &r.find.checks
+	c.Reports++
+	for _, f := range []struct {
+		list  *List
+		count uint32
+		first []uint32
+	}{{&c.Messages.Missing, t.Missing, t.First}, {&c.Messages.Doubled, t.Doubled, nil}, {&c.Messages.Disordered, t.Disordered, nil}} {
+		if f.count > 0 {
+			r.count.fault += uint64(f.count)
+			r.note(f.list, place, uint64(f.count), f.first...)
+		}
+	}
+}
