@@ -1,0 +1,62 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"edged/config"
+	"edged/demo"
+)
+
+func demoCommand() *cobra.Command {
+	o := demo.Default()
+	var keep bool
+	var backend string
+	c := &cobra.Command{
+		Use:   "demo",
+		Short: "Show the whole chain on this machine, with nothing installed",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
+			o.Out, o.Log = c.OutOrStdout(), newLog(c.ErrOrStderr(), slog.LevelWarn)
+			o.Start = func(cfg *config.Config, log *slog.Logger) (demo.Gateway, error) {
+				i, err := newInstance(cfg, log)
+				if err != nil {
+					return nil, err
+				}
+				return shown{i}, nil
+			}
+			switch {
+			case backend != "":
+				return demo.Backend(ctx, backend, o.Out, o.Log)
+			case keep:
+				if !c.Flags().Changed("listen") {
+					o.Listen = "127.0.0.1:7000"
+				}
+				return demo.Keep(ctx, o)
+			case o.Links < 1 || o.People < 2:
+				return errors.New("the demo needs a link and two people at least")
+			}
+			return demo.Run(ctx, o)
+		},
+	}
+	c.Flags().BoolVar(&keep, "keep", false, "start the gateway and the Manager, stay up, and say how to talk to them")
+	c.Flags().StringVar(&backend, "manager", "", "serve the reference Manager alone, on this `address`")
+	c.Flags().StringVar(&o.Listen, "listen", o.Listen, "the gateway's `address`; with --keep 127.0.0.1:7000")
+	c.Flags().IntVar(&o.Links, "links", o.Links, "clients of the swarm")
+	c.Flags().IntVar(&o.People, "people", o.People, "people who chat")
+	c.Flags().DurationVar(&o.Duration, "duration", o.Duration, "length of the show")
+	c.MarkFlagsMutuallyExclusive("keep", "manager")
+	return c
+}
+
+// shown is an instance as the demo sees it.
+type shown struct{ *instance }
+
+func (s shown) Addresses() []string { return s.gateway.Addresses() }
+func (s shown) Stop() error         { return s.stop() }

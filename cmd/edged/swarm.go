@@ -1,0 +1,89 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os/signal"
+	"runtime"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"edged/netpoll"
+	"edged/swarm"
+)
+
+func swarmCommand() *cobra.Command {
+	cfg := swarm.Default()
+	var asJSON, quiet bool
+	var from []string
+	c := &cobra.Command{
+		Use:   "swarm --target HOST:PORT",
+		Short: "Simulate many clients: load, check, measure",
+		Long: `Simulate many clients: load, check, measure.
+
+The other end is a Manager that echoes, such as that of "edged demo". With --checker every message is numbered on both sides,
+and what was missing, doubled or out of order is listed. Exit status 0 only if nothing was.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			for _, f := range from {
+				a, err := netip.ParseAddr(f)
+				if err != nil {
+					return fmt.Errorf("from: %w", err)
+				}
+				cfg.From = append(cfg.From, a)
+			}
+			if err := cfg.Validate(); err != nil {
+				return err
+			}
+			runtime.GOMAXPROCS(netpoll.Procs(max(cfg.Loops, runtime.NumCPU())))
+			ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
+			progress := func(p swarm.Progress) {
+				fmt.Fprintf(c.ErrOrStderr(), "%4.0fs  %-6s  %7d links  %7.0f opened/s  %9.0f messages/s  p50 %-9v p99 %-9v  %d errors\n",
+					p.Elapsed.Seconds(), p.Phase, p.Links, p.Opened, p.Answered, p.P50, p.P99, p.Errors)
+			}
+			if quiet {
+				progress = func(swarm.Progress) {}
+			}
+			report, err := swarm.Run(ctx, cfg, progress)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = json.NewEncoder(c.OutOrStdout()).Encode(&report)
+			} else {
+				err = report.WriteText(c.OutOrStdout())
+			}
+			if err == nil && !report.OK() {
+				err = errQuiet // the report says what
+			}
+			return err
+		},
+	}
+	f := c.Flags()
+	f.StringSliceVar(&cfg.Target, "target", nil, "`HOST:PORT` of a gateway; several are taken in turn")
+	f.IntVar(&cfg.Links, "links", cfg.Links, "links to open")
+	f.DurationVar(&cfg.Duration, "duration", cfg.Duration, "length of the run, once all links are open")
+	f.Float64Var(&cfg.Rate, "rate", 0, "messages per second over all links; 0: each link sends when answers come")
+	f.IntVar(&cfg.Depth, "depth", cfg.Depth, "messages of one link that wait for their answers, without --rate")
+	f.Float64Var(&cfg.Ramp, "ramp", 0, "new links per second; 0: as fast as possible")
+	f.IntVar(&cfg.Size, "size", cfg.Size, "bytes of a message")
+	f.DurationVar(&cfg.Think, "think", 0, "pause from an answer to the next message")
+	f.BoolVar(&cfg.Checker, "checker", false, "keep account of every number on both sides")
+	f.BoolVar(&cfg.Silent, "silent", false, "open links and say nothing")
+	f.DurationVar(&cfg.Heartbeat, "heartbeat", 0, "interval of heartbeats; 0: as the gateway says")
+	f.StringVar(&cfg.Login, "login", cfg.Login, "sdk: protobuf Hello; text: plain text; none")
+	f.StringVar(&cfg.UserPrefix, "user-prefix", cfg.UserPrefix, "the users are this and a number")
+	f.StringVar(&cfg.Device, "device", cfg.Device, "device of all users")
+	f.StringVar(&cfg.Token, "token", "", "token in the Hello")
+	f.BoolVar(&cfg.Reconnect, "reconnect", false, "come back after an end, as the gateway's BYE allows")
+	f.IntVar(&cfg.Loops, "reactors", 0, "reactors of the swarm; 0: half of the CPUs")
+	f.StringSliceVar(&from, "from", nil, "local `addresses` to connect from, in turn")
+	f.DurationVar(&cfg.Patience, "patience", cfg.Patience, "time that a connection, a login or an answer may take")
+	f.BoolVar(&asJSON, "json", false, "print the report as JSON")
+	f.BoolVar(&quiet, "quiet", false, "no line per second")
+	_ = c.MarkFlagRequired("target")
+	return c
+}

@@ -1,0 +1,16 @@
+// Package demo shows the whole chain in one process: a gateway, the reference Manager, a swarm of clients that check every
+// answer, and a few people who chat with each other through it.
+//
+// The reference Manager is also what the tests and `edged swarm` talk to, and an example of how to write one on sdk/manager:
+//
+//	HELLO  protobuf Hello (user, device), as the SDKs send it, or plain text "user device"
+//	DATA   of who came with plain text: "@bob hi" goes to bob, anything else comes back as "alice: anything else"
+//	       of a swarm: numbered messages, answered with numbered answers, and a report on what was missing
+//	       of others: a Message with a tag
+//
+//	tag    name   body of the request      body of the answer
+//	(1,0)  hello                           {0: "Hello world"}
+//	(2,0)  echo   anything                 the same
+//	(3,0)  chat   {0: to user, 1: text}    {0: links of that user that it was sent to}
+//	(3,1)  chat, from the Manager to the user's links: {0: from user, 1: text}
+package demo
