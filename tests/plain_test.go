@@ -63,7 +63,7 @@ func echo(it *edgedpb.UpItem) []*edgedpb.DownItem {
 	m := it.GetMessage()
 	switch m.GetKind() {
 	case edgedpb.ClientMessage_HELLO:
-		user, device, _ := strings.Cut(string(m.GetPayload()), "/")
+		user, device, _ := strings.Cut(strings.ToValidUTF8(string(m.GetPayload()), "?"), "/") // it may be garbage
 		return []*edgedpb.DownItem{bindItem(it.GetLink(), user, device)}
 	case edgedpb.ClientMessage_DATA:
 		return []*edgedpb.DownItem{dataItem(it.GetLink(), m.GetPayload())}
@@ -183,7 +183,7 @@ func (p *plain) await(what string, match func(*edgedpb.UpItem) bool) *edgedpb.Up
 	return found[0]
 }
 
-// linkOf waits for the `opened` of the link with that ID.
+// opened waits for the `opened` of the link with that ID.
 func (p *plain) opened(id string) *edgedpb.UpItem {
 	p.t.Helper()
 	return p.await("opened "+id, func(it *edgedpb.UpItem) bool {
