@@ -91,9 +91,9 @@ func (c *chat) turn(ctx context.Context, p *person) {
 
 // ask sends a call and compares the answer.
 func (c *chat) ask(ctx context.Context, p *person, m *edgedpb.Message, want string) {
-	answer, err := p.client.Request(ctx, m)
+	answer, err := request(ctx, p, m)
 	if err != nil {
-		c.failed(ctx, p, err)
+		c.complain("person %d: %v", p.number, err)
 	} else if got := answer.GetBody()[0].GetString_(); got != want {
 		c.complain("person %d was answered %q instead of %q", p.number, got, want)
 	}
@@ -107,14 +107,21 @@ func (c *chat) say(ctx context.Context, p *person) {
 	c.said[pair]++
 	n := c.said[pair]
 	c.mu.Unlock()
-	answer, err := p.client.Request(context.WithoutCancel(ctx), client.NewMessage(TagChat.A, TagChat.B, map[uint32]*edgedpb.Value{
+	answer, err := request(ctx, p, client.NewMessage(TagChat.A, TagChat.B, map[uint32]*edgedpb.Value{
 		0: client.String("person-" + strconv.Itoa(to)), 1: client.String(strconv.Itoa(n)),
 	}))
 	if err != nil {
-		c.failed(ctx, p, err)
+		c.complain("person %d: %v", p.number, err)
 	} else if links := answer.GetBody()[0].GetInt(); links != 1 {
 		c.complain("person %d reached %d links of person %d", p.number, links, to)
 	}
+}
+
+// request waits for the answer also when the show ends meanwhile: what was begun is to be accounted for.
+func request(ctx context.Context, p *person, m *edgedpb.Message) (*edgedpb.Message, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settle)
+	defer cancel()
+	return p.client.Request(ctx, m)
 }
 
 // hear checks what one person is told.
@@ -143,12 +150,6 @@ func (c *chat) hear(listener int, payload []byte) {
 	c.mu.Unlock()
 	if n != want {
 		c.complain("person %d heard word %d of person %d instead of %d", listener, n, speaker, want)
-	}
-}
-
-func (c *chat) failed(ctx context.Context, p *person, err error) {
-	if ctx.Err() == nil {
-		c.complain("person %d: %v", p.number, err)
 	}
 }
 

@@ -166,7 +166,6 @@ func Keep(ctx context.Context, o Options) error {
 	fmt.Fprintf(o.Out, `edged demo ready: gateway on %[1]s, Manager on %[2]s; Ctrl-C ends it
 
   python3 docs/client.py %[3]s %[4]s hello
-  printf '\0\014\1alice laptop\0\6\3hello' | nc -q1 %[3]s %[4]s | xxd
   edged swarm --target %[1]s --links 1000 --duration 10s --checker
   edged ctl --socket %[5]s status
   curl --unix-socket %[5]s http://edged/metrics

@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"runtime"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -42,7 +43,7 @@ and what was missing, doubled or out of order is listed. Exit status 0 only if n
 			defer stop()
 			progress := func(p swarm.Progress) {
 				fmt.Fprintf(c.ErrOrStderr(), "%4.0fs  %-6s  %7d links  %7.0f opened/s  %9.0f messages/s  p50 %-9v p99 %-9v  %d errors\n",
-					p.Elapsed.Seconds(), p.Phase, p.Links, p.Opened, p.Answered, p.P50, p.P99, p.Errors)
+					p.Elapsed.Seconds(), p.Phase, p.Links, p.Opened, p.Answered, p.P50.Round(time.Microsecond), p.P99.Round(time.Microsecond), p.Errors)
 			}
 			if quiet {
 				progress = func(swarm.Progress) {}
