@@ -10,11 +10,12 @@ import (
 
 // Limits of this implementation; PROTOCOL.md names those of the wire.
 const (
-	maxReactors = 256               // the top 8 bits of a link's index name its shard
-	maxCapacity = maxReactors << 24 // the other 24 bits its place
-	minFrame    = 64
-	maxFrame    = 65535
-	maxTimeout  = 24 * time.Hour // deadlines are 32-bit milliseconds that wrap after 49 days
+	maxReactors  = 256               // the top 8 bits of a link's index name its shard
+	maxCapacity  = maxReactors << 24 // the other 24 bits its place
+	maxListeners = 255               // a link keeps the number of its own in a byte
+	minFrame     = 64
+	maxFrame     = 65535
+	maxTimeout   = 24 * time.Hour // deadlines are 32-bit milliseconds that wrap after 49 days
 )
 
 // Config is the [gateway] section.

@@ -66,7 +66,7 @@ func (s *shard) overdue(l *link, now linkpool.Millis) (ending, bool) {
 // pingIfSilent sends a PING where the link's listener wants one; false when that ended the link.
 func (s *shard) pingIfSilent(place, uniq uint32, l *link, now linkpool.Millis) bool {
 	every := s.g.listeners[l.listener].PingInterval
-	if every == 0 || l.flags&welcomed == 0 || now.Before(s.quietSince(l).Deadline(every)) {
+	if every == 0 || l.flags&(welcomed|waiting) != welcomed || now.Before(s.quietSince(l).Deadline(every)) {
 		return true
 	}
 	l.flags |= asked
@@ -106,7 +106,7 @@ func (s *shard) nextDeadline(l *link, now linkpool.Millis) linkpool.Millis {
 	if stalled := s.loop.Stalled(l.conn); stalled > 0 {
 		sooner(now.Deadline(c.WriteTimeout - stalled))
 	}
-	if every := s.g.listeners[l.listener].PingInterval; every != 0 && l.flags&welcomed != 0 {
+	if every := s.g.listeners[l.listener].PingInterval; every != 0 && l.flags&(welcomed|waiting) == welcomed {
 		sooner(s.quietSince(l).Deadline(every))
 	}
 	return at

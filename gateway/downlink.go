@@ -151,13 +151,13 @@ func (s *shard) refuse(manager int, d *batch.DownItem, name *batch.Link, l *link
 		return
 	}
 	s.scratch = batch.AppendRefused(s.scratch[:0], name, s.fieldOf(l), d.Ref, code, why)
-	s.managers.must(s, manager, s.scratch)
+	s.managers.answer(s, manager, s.scratch)
 }
 
 func (s *shard) undeliver(manager int, d *batch.DownItem, name *batch.Link, l *link, why batch.LossReason) {
 	s.count.Undelivered[why]++
 	s.scratch = batch.AppendUndelivered(s.scratch[:0], name, s.fieldOf(l), batch.Loss{MsgID: d.Push.MsgID, Reason: why})
-	s.managers.must(s, manager, s.scratch)
+	s.managers.answer(s, manager, s.scratch)
 }
 
 func (s *shard) fieldOf(l *link) []byte {

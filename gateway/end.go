@@ -60,7 +60,11 @@ func (s *shard) Closed(c netpoll.Conn, why error) {
 // forget takes a link out of everything that the shard holds and tells its Manager: exactly once, after its last item.
 func (s *shard) forget(place, uniq uint32, l *link, e ending) {
 	s.count.Ended[e.label]++
-	if l.flags&announced != 0 {
+	if l.flags&waiting != 0 {
+		s.waiting.left(s, l)
+	}
+	if len(s.managers.list) > 0 {
+		s.managers.home(s, place, uniq, l) // whoever learns of the end knows of the beginning
 		s.scratch = batch.AppendClosed(s.scratch[:0], s.name(place, uniq), s.sessions.Field(l.session), uint32(e.reason), e.side, e.evidence)
 		s.managers.must(s, int(l.manager), s.scratch)
 	}

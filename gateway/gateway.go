@@ -1,14 +1,13 @@
 package gateway
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -55,12 +54,18 @@ type Gateway struct {
 	// Shared.
 	links    atomic.Int64
 	draining atomic.Bool
+	sources  atomic.Pointer[[]uint8] // place in listeners of each number that netpoll gave out
+
+	// life guards the steps of it: Start, Drain, Undrain and Stop come one at a time.
+	life    sync.Mutex
+	started bool
+	stopped bool
 }
 
 // New makes the gateway and takes its listeners; nothing is accepted before Start.
 func New(o Options) (*Gateway, error) {
-	if len(o.Listeners) == 0 {
-		return nil, errors.New("gateway: no listener")
+	if n := len(o.Listeners); n == 0 || n > maxListeners {
+		return nil, fmt.Errorf("gateway: %d listeners, not between 1 and %d", n, maxListeners)
 	}
 	g := &Gateway{cfg: o.Config, listeners: o.Listeners, log: o.Log, epoch: uint64(time.Now().UnixNano())}
 	g.checkEvery = checkEvery(o.Config, o.Listeners)
@@ -75,6 +80,9 @@ func New(o Options) (*Gateway, error) {
 		g.listenerNames = append(g.listenerNames, []byte(l.Name))
 	}
 	if err := g.open(reactors, o); err != nil {
+		if g.group != nil {
+			g.group.Stop()
+		}
 		return nil, err
 	}
 	return g, nil
@@ -118,6 +126,9 @@ func (g *Gateway) open(reactors int, o Options) (err error) {
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}
+	for _, l := range g.listeners {
+		g.addresses = append(g.addresses, l.Address)
+	}
 	if err := g.listen(); err != nil {
 		return err
 	}
@@ -131,12 +142,17 @@ func (g *Gateway) open(reactors int, o Options) (err error) {
 	return g.openRelay(o)
 }
 
-// listen takes every listener's socket. It is called again when a drain is taken back, which gives each listener a new
-// source: listenerOf counts in rounds.
+// listen takes every listener's socket. It is called again when a drain is taken back, with the addresses that it found the
+// first time; netpoll then gives each listener another number.
 func (g *Gateway) listen() error {
-	g.addresses = g.addresses[:0]
-	for _, l := range g.listeners {
-		network, address := "tcp", l.Address
+	var sources []uint8
+	if known := g.sources.Load(); known != nil {
+		sources = append(sources, *known...)
+	}
+	// No link is taken before this: the shards refuse while draining, or have not started.
+	defer func() { g.sources.Store(&sources) }()
+	for i, l := range g.listeners {
+		network, address := "tcp", g.addresses[i]
 		if path, ok := strings.CutPrefix(address, "unix:"); ok {
 			network, address = "unix", path
 		} else if strings.HasPrefix(address, "systemd:") {
@@ -145,21 +161,22 @@ func (g *Gateway) listen() error {
 		if l.Kind != "tcp" {
 			return fmt.Errorf("gateway: listener %q: kind %q is not served by this version", l.Name, l.Kind)
 		}
-		_, addr, err := g.group.Listen(network, address)
+		source, addr, err := g.group.Listen(network, address)
 		if err != nil {
 			return fmt.Errorf("gateway: listener %q: %w", l.Name, err)
 		}
-		if network == "unix" {
-			g.addresses = append(g.addresses, "unix:"+addr.String())
-		} else {
-			g.addresses = append(g.addresses, addr.String())
+		for len(sources) <= source {
+			sources = append(sources, uint8(i))
+		}
+		if network == "tcp" && !g.started {
+			g.addresses[i] = addr.String()
 		}
 	}
 	return nil
 }
 
 // listenerOf returns the place in the configuration of the listener with that number in netpoll.
-func (g *Gateway) listenerOf(source int) int { return source % len(g.listeners) }
+func (g *Gateway) listenerOf(source int) int { return int((*g.sources.Load())[source]) }
 
 func (g *Gateway) openRelay(o Options) (err error) {
 	g.relay, err = relay.New(relay.Options{
@@ -178,6 +195,7 @@ func (g *Gateway) openRelay(o Options) (err error) {
 	for i, s := range g.shards {
 		s.port = g.relay.Port(i)
 		s.managers.list = make([]manager, s.port.Managers())
+		s.managers.bound = o.Managers.Buffer
 		s.managers.next = i // so that the shards begin at different Managers
 	}
 	return nil
@@ -210,72 +228,26 @@ func ownAddress() netip.Addr {
 	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
 }
 
-// Start begins to accept.
-func (g *Gateway) Start() {
-	g.relay.Start()
-	g.group.Start()
-}
+// ID returns the gateway's name towards Managers.
+func (g *Gateway) ID() string { return g.id }
 
-// ID is the gateway's name towards Managers; Advertise the address in its link IDs; Addresses where it listens; Epoch what
-// changes at a cold start.
-func (g *Gateway) ID() string          { return g.id }
-func (g *Gateway) Advertise() string   { return g.advertise }
+// Advertise returns the address in its link IDs.
+func (g *Gateway) Advertise() string { return g.advertise }
+
+// Addresses returns where it listens, by listener.
 func (g *Gateway) Addresses() []string { return g.addresses }
-func (g *Gateway) Epoch() uint64       { return g.epoch }
 
-// Reactors, Capacity and Links are numbers of it: threads, links at most, and links now.
+// Epoch returns the number that changes at every cold start.
+func (g *Gateway) Epoch() uint64 { return g.epoch }
+
+// Reactors returns how many threads serve links.
 func (g *Gateway) Reactors() int { return len(g.shards) }
+
+// Capacity returns how many links there can be.
 func (g *Gateway) Capacity() int { return g.capacity }
-func (g *Gateway) Links() int    { return int(g.links.Load()) }
+
+// Links returns how many links there are.
+func (g *Gateway) Links() int { return int(g.links.Load()) }
 
 // Draining says whether links are being sent away.
 func (g *Gateway) Draining() bool { return g.draining.Load() }
-
-// Drain stops accepting and sends the links away, evenly over the time within; it returns at once.
-func (g *Gateway) Drain(within time.Duration) {
-	if g.draining.Swap(true) {
-		return
-	}
-	g.log.Info("draining", "links", g.Links(), "within", within)
-	g.group.StopAccepting()
-	for _, s := range g.shards {
-		s.loop.Post(func() { s.startDrain(within) })
-	}
-}
-
-// Undrain takes a drain back: links that are still here stay, and new ones are accepted again.
-func (g *Gateway) Undrain() error {
-	if !g.draining.Load() {
-		return nil
-	}
-	if err := g.listen(); err != nil {
-		return err
-	}
-	for _, s := range g.shards {
-		s.loop.Post(func() { s.drain.active = false })
-	}
-	g.draining.Store(false)
-	g.log.Info("not draining any more")
-	return nil
-}
-
-// Wait returns when no link is left or ctx ends.
-func (g *Gateway) Wait(ctx context.Context) error {
-	tick := time.NewTicker(drainTick)
-	defer tick.Stop()
-	for g.Links() > 0 {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
-	return nil
-}
-
-// Stop ends the gateway: what is on its way to Managers is flushed as long as ctx allows, and every connection is closed.
-func (g *Gateway) Stop(ctx context.Context) error {
-	err := g.relay.Stop(ctx)
-	g.group.Stop()
-	return err
-}

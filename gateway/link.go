@@ -18,7 +18,6 @@ type link struct {
 	tid      uint32          // of the next PUSH
 	listener uint8
 	manager  uint8 // which Manager it sticks to
-	era      uint8 // of that Manager, when the link was announced to it
 	flags    linkFlags
 }
 
@@ -28,7 +27,7 @@ const (
 	welcomed  linkFlags = 1 << iota // WELCOME was sent
 	half                            // a frame has begun and is not whole
 	waiting                         // not read: there is no room towards its Manager
-	announced                       // its Manager knows of it: `opened` was sent
+	announced                       // its Manager knows of it: `opened` was sent, or is held for it
 	asked                           // a PING was sent
 )
 

@@ -1,8 +1,6 @@
 package gateway
 
 import (
-	"encoding/binary"
-
 	"edged/batch"
 	"edged/relay"
 )
@@ -17,35 +15,54 @@ const walkSlice = 256
 // managers is what one shard knows of the Managers, in the order of the configuration.
 type managers struct {
 	list    []manager
-	next    int // of the round in which new links are given out
+	next    int // who was given the last new link
+	bound   int // bytes of messages and answers that may be held for one Manager
 	walking bool
 	at      int // where the walk goes on
 }
 
 // manager is one of them.
 //
-//	full  Take said no: nothing is added, links wait, until EventRoom
-//	gone  it was not reachable for its grace: links move to another one if there is any
+//	here  items go to the relay
+//	full  there is no room: links wait, and only what may not be lost is added, to held, until EventRoom
+//	gone  it was not reachable for its grace: its links move to another one if there is any. If there is none, items are
+//	      held up to the bound, because what is given to the relay could not follow its link to whoever comes first.
+//	      A Manager that is the only one needs none of that: the relay waits for it
 type manager struct {
 	open  *relay.Batch // being filled in this turn
-	held  []byte       // items that may not be lost and found no room; they go first
+	held  []byte       // items that found no room, in their order; they go before any other
 	items uint64
-	era   uint8 // counts the processes behind the address
 	full  bool
 	gone  bool
 }
 
 func (ms *managers) of(l *link) *manager { return &ms.list[l.manager] }
 
-// assign gives a link its Manager: the next in turn that is there.
-func (ms *managers) assign(l *link) {
-	for range ms.list {
-		ms.next = (ms.next + 1) % len(ms.list)
-		if !ms.list[ms.next].gone {
-			break
+// pick chooses the Manager of a new link: the next in turn that is here, one with room if there is any.
+func (ms *managers) pick() int {
+	n, here := len(ms.list), -1
+	for step := 1; step <= n; step++ {
+		i := (ms.next + step) % n
+		if m := &ms.list[i]; m.gone {
+			continue
+		} else if !m.full {
+			ms.next = i
+			return i
+		}
+		if here < 0 {
+			here = i
 		}
 	}
-	l.manager = uint8(ms.next)
+	if here < 0 {
+		here = (ms.next + 1) % n
+	}
+	ms.next = here
+	return here
+}
+
+// assign gives a link its Manager, which does not know it yet.
+func (ms *managers) assign(l *link) {
+	l.manager = uint8(ms.pick())
 	l.flags &^= announced
 }
 
@@ -67,61 +84,85 @@ func (ms *managers) anyHere() bool {
 	return false
 }
 
+// allFull says that no Manager can take a new link: none of those that are here, or, if none is, none at all.
 func (ms *managers) allFull() bool {
+	here := ms.anyHere()
 	for i := range ms.list {
-		if !ms.list[i].full {
+		if m := &ms.list[i]; !m.full && (!here || !m.gone) {
 			return false
 		}
 	}
 	return len(ms.list) > 0
 }
 
-// batchFor returns a batch of Manager i with room for n bytes, nil when there is none to be had.
-func (ms *managers) batchFor(s *shard, i, n int) *relay.Batch {
+// holds says that Manager i's items stay with the shard, because it is gone and another one may come first.
+func (ms *managers) holds(i int) bool { return ms.list[i].gone && len(ms.list) > 1 }
+
+// roomFor returns where the next n bytes for Manager i go, nil when there is no room for them.
+func (ms *managers) roomFor(s *shard, i, n int) *[]byte {
 	m := &ms.list[i]
 	if m.full {
 		return nil
+	}
+	if ms.holds(i) {
+		if m.full = len(m.held)+n > ms.bound; m.full {
+			return nil
+		}
+		return &m.held
 	}
 	if m.open != nil && len(m.open.Items) > 0 && len(m.open.Items)+n > batchBytes {
 		s.port.Send(i, m.open)
 		m.open = nil
 	}
 	if m.open == nil {
-		m.open = s.port.Take(i)
-		m.full = m.open == nil
+		if m.open = s.port.Take(i); m.open == nil {
+			m.full = true
+			return nil
+		}
 	}
-	return m.open
+	return &m.open.Items
 }
 
-// must adds an item that may not be lost: what has no room is held. That is bounded, because a full Manager gets no new links
-// and a link has two such items, and few more for operations of the Manager's own.
+// must adds an item that may not be lost: where there is no room it is held. Its callers see to it that this is bounded: no
+// new link is taken when there is no room, a link has two such items, and answers go by answer.
 func (ms *managers) must(s *shard, i int, item []byte) {
-	m := &ms.list[i]
-	m.items++
-	if b := ms.batchFor(s, i, len(item)); b != nil {
-		b.Items = append(b.Items, item...)
+	ms.list[i].items++
+	ms.put(s, i, item)
+}
+
+func (ms *managers) put(s *shard, i int, item []byte) {
+	to := ms.roomFor(s, i, len(item))
+	if to == nil {
+		to = &ms.list[i].held
+	}
+	*to = append(*to, item...)
+}
+
+// answer tells Manager i about one of its own operations. There is no bound to what a Manager can ask while it does not listen:
+// beyond ours the answers are dropped. If it went meanwhile, another one is told.
+func (ms *managers) answer(s *shard, i int, item []byte) {
+	if ms.list[i].gone && ms.anyHere() {
+		i = ms.pick()
+	}
+	if len(ms.list[i].held)+len(item) > ms.bound {
+		s.count.Dropped[DropAnswer]++
 		return
 	}
-	m.held = append(m.held, item...)
+	ms.must(s, i, item)
 }
 
-// room is the relay's word that Manager i takes batches again.
+// room tries again what is held for Manager i.
 func (ms *managers) room(s *shard, i int) {
 	m := &ms.list[i]
 	m.full = false
-	held := m.held
+	items := batch.UpItems(m.held)
 	m.held = nil
-	items := batch.UpItems(held)
 	for {
 		_, raw, ok := items.Next()
 		if !ok {
 			return
 		}
-		if b := ms.batchFor(s, i, len(raw)); b != nil {
-			b.Items = append(b.Items, raw...)
-		} else {
-			m.held = append(m.held, raw...)
-		}
+		ms.put(s, i, raw)
 	}
 }
 
@@ -148,99 +189,12 @@ func (ms *managers) pending() bool {
 	return false
 }
 
-// changed takes in that a Manager came, went, or was replaced by another process.
-func (ms *managers) changed(s *shard, e relay.Event) {
-	m := &ms.list[e.Manager]
-	m.gone = e.Kind == relay.EventGone
-	var lost [][]byte
-	for _, b := range e.Lost {
-		lost = append(lost, b.Items)
-	}
-	if e.Kind == relay.EventNew {
-		m.era++
-	}
-	if e.Kind == relay.EventNew || m.gone && ms.anyHere() {
-		// What was to follow the lost batches goes their way.
-		if m.open != nil {
-			lost = append(lost, m.open.Items)
-			m.open = nil
+// owing says whether something is held for a Manager that can still be told.
+func (ms *managers) owing() bool {
+	for i := range ms.list {
+		if m := &ms.list[i]; !m.gone && len(m.held) > 0 {
+			return true
 		}
-		if len(m.held) != 0 {
-			lost = append(lost, m.held)
-			m.held = nil
-		}
-		m.full = false
 	}
-	for _, items := range lost {
-		ms.reroute(s, e.Manager, items)
-	}
-	ms.walking, ms.at = true, 0
-	s.resumeWaiting()
-}
-
-// walk brings links home after a change, a slice in each turn.
-func (ms *managers) walk(s *shard) {
-	if !ms.walking || ms.allFull() {
-		return
-	}
-	ms.at = s.links.Each(ms.at, walkSlice, func(place, uniq uint32, l *link) { ms.home(s, place, uniq, l) })
-	ms.walking = ms.at != 0
-}
-
-// home moves a link whose Manager is gone to one that is there, and announces it where it is not known.
-func (ms *managers) home(s *shard, place, uniq uint32, l *link) {
-	if ms.of(l).gone && ms.anyHere() {
-		s.count.Moved++
-		ms.assign(l)
-	}
-	if l.flags&announced == 0 || l.era != ms.of(l).era {
-		s.announce(place, uniq, l)
-	}
-}
-
-// reroute sends items again that a Manager has not confirmed: each to where its link is now.
-func (ms *managers) reroute(s *shard, from int, lost []byte) {
-	told := map[batch.Link]bool{} // links that have ended, and whose `opened` went ahead
-	items := batch.UpItems(lost)
-	var up batch.UpItem
-	for {
-		item, raw, ok := items.Next()
-		if !ok {
-			return
-		}
-		if batch.ParseUpItem(item, &up) != nil {
-			continue
-		}
-		s.count.Rerouted++
-		to := from
-		if ms.list[to].gone && ms.anyHere() {
-			var any link
-			ms.assign(&any)
-			to = int(any.manager)
-		}
-		if up.HasLink {
-			place, uniq, l := s.find(up.Link)
-			if l != nil {
-				ms.home(s, place, uniq, l)
-				to = int(l.manager)
-			} else if up.What != batch.UpOpened && !told[up.Link] {
-				told[up.Link] = true
-				s.scratch = batch.AppendOpened(s.scratch[:0], up.Link, sessionField(up.Session))
-				ms.must(s, to, s.scratch)
-			}
-			if l != nil && up.What == batch.UpOpened {
-				continue // home has announced it
-			}
-		}
-		ms.must(s, to, raw)
-	}
-}
-
-// sessionField puts the tag and length of UpItem.session before a Session message.
-func sessionField(message []byte) []byte {
-	if len(message) == 0 {
-		return nil
-	}
-	f := binary.AppendUvarint([]byte{2<<3 | 2}, uint64(len(message)))
-	return append(f, message...)
+	return false
 }

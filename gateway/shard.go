@@ -39,7 +39,7 @@ type shard struct {
 	deadlines *linkpool.Deadlines
 	sessions  *session.Store
 	managers  managers
-	waiting   []linkName // links that wait for room, in the order in which they began
+	waiting   waitingList
 	drain     drain
 	count     Counters
 	random    *rand.Rand
@@ -48,8 +48,6 @@ type shard struct {
 	scratch []byte
 	item    batch.DownItem
 }
-
-type linkName struct{ place, uniq uint32 }
 
 func newShard(g *Gateway, loop *netpoll.Loop, capacity int) *shard {
 	s := &shard{
@@ -75,23 +73,17 @@ func (s *shard) name(place, uniq uint32) batch.Link {
 // Opened takes a new connection in, or says why not.
 func (s *shard) Opened(c netpoll.Conn, source int) {
 	s.loop.SetTag(c, noLink)
-	if why := s.refusal(); why != 0 {
+	place, uniq, l, why := s.admit()
+	if why != 0 {
 		s.count.Refused[why]++
 		s.loop.Close(c, s.bye(why, s.retryAfter(), ""))
 		return
 	}
-	place, uniq, l, ok := s.links.Add()
-	if !ok {
-		s.count.Refused[wire.ByeOverloaded]++
-		s.loop.Close(c, s.bye(wire.ByeOverloaded, s.retryAfter(), "full"))
-		return
-	}
-	s.g.links.Add(1)
 	now := s.now()
 	*l = link{conn: c, opened: now, heard: now, listener: uint8(s.g.listenerOf(source)), session: s.openSession(c, source, place, uniq)}
 	s.loop.SetTag(c, place)
 	s.count.Opened++
-	if n := s.port.Managers(); n > 0 {
+	if len(s.managers.list) > 0 {
 		s.managers.assign(l)
 		s.announce(place, uniq, l)
 	}
@@ -104,17 +96,22 @@ func (s *shard) Opened(c netpoll.Conn, source int) {
 	s.deadlines.Set(place, s.nextDeadline(l, now))
 }
 
-// refusal says why no link is taken at this moment, 0 if it is.
-func (s *shard) refusal() wire.Reason {
-	switch {
-	case s.g.draining.Load():
-		return wire.ByeDraining
-	case s.g.links.Load() >= int64(s.g.capacity):
-		return wire.ByeOverloaded
-	case s.managers.allFull():
-		return wire.ByeOverloaded
+// admit gives a new link its place, or says why there is none.
+func (s *shard) admit() (place, uniq uint32, l *link, why wire.Reason) {
+	if s.g.draining.Load() {
+		return 0, 0, nil, wire.ByeDraining
 	}
-	return 0
+	if s.managers.allFull() {
+		return 0, 0, nil, wire.ByeOverloaded
+	}
+	// The number is raised first: shards that take links at the same time cannot overshoot it together.
+	if s.g.links.Add(1) <= int64(s.g.capacity) {
+		if place, uniq, l, ok := s.links.Add(); ok {
+			return place, uniq, l, 0
+		}
+	}
+	s.g.links.Add(-1)
+	return 0, 0, nil, wire.ByeOverloaded
 }
 
 func (s *shard) openSession(c netpoll.Conn, source int, place, uniq uint32) session.Ref {

@@ -43,17 +43,23 @@ func EndLabels() []EndLabel {
 	return all
 }
 
-// DropLabel says why an item of a Manager was dropped without an answer.
+// DropLabel says why an item of a Manager, or the answer to it, was dropped.
 type DropLabel uint8
 
 // Why items are dropped.
 const (
 	DropMalformed DropLabel = iota // the item's bytes are no DownItem
+	DropAnswer                     // the Manager asks and does not listen: its own answers reached their bound
 	DropLabels
 )
 
 // String returns the label's value in metrics.
-func (DropLabel) String() string { return "malformed" }
+func (d DropLabel) String() string {
+	if d == DropAnswer {
+		return "answer_over_bound"
+	}
+	return "malformed"
+}
 
 // Sizes of the arrays in Counters.
 const (
@@ -89,7 +95,8 @@ type ShardStats struct {
 	Counters
 	Links        int
 	Waiting      int // links not read for want of room
-	SessionBytes int
+	Sessions     int
+	SessionBytes int // that they lie in, free slots included
 	Deadlines    int
 	Loop         netpoll.Stats
 }
@@ -128,7 +135,8 @@ func (s *shard) stats() ShardStats {
 	st := ShardStats{
 		Counters:     s.count,
 		Links:        s.links.Len(),
-		Waiting:      len(s.waiting),
+		Waiting:      s.waiting.n,
+		Sessions:     s.sessions.Len(),
 		SessionBytes: s.sessions.Held(),
 		Deadlines:    s.deadlines.Len(),
 		Loop:         s.loop.Stats(),

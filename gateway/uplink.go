@@ -6,10 +6,6 @@ import (
 	"edged/wire"
 )
 
-// stalledBudget is what is read from a link in a turn while there is no room towards a Manager: enough for a heartbeat to be
-// answered, and little to be kept for each link that has something to say.
-const stalledBudget = 512
-
 // Read takes the frames of one link: from the client towards the Manager.
 func (s *shard) Read(c netpoll.Conn, in []byte) int {
 	place := s.loop.Tag(c)
@@ -112,70 +108,23 @@ func (s *shard) relay(place, uniq uint32, l *link, kind byte, payload []byte) ou
 		s.end(place, uniq, l, ending{reason: wire.ByeNoManager, side: batch.SideGateway, evidence: "no Manager is configured", retry: s.retryAfter()})
 		return linkEnded
 	}
-	m := s.managers.of(l)
-	if l.flags&announced == 0 || l.era != m.era {
-		s.announce(place, uniq, l)
+	if l.flags&announced == 0 || s.managers.of(l).gone {
+		s.managers.home(s, place, uniq, l)
 	}
 	name, attached := s.name(place, uniq), s.sessions.Field(l.session)
-	b := s.managers.batchFor(s, int(l.manager), batch.MessageLen(name, len(attached), len(payload)))
-	if b == nil {
+	to := s.managers.roomFor(s, int(l.manager), batch.MessageLen(name, len(attached), len(payload)))
+	if to == nil {
 		s.wait(place, uniq, l)
 		return frameWaits
 	}
-	b.Items = batch.AppendMessage(b.Items, name, attached, kind, payload)
-	m.items++
+	*to = batch.AppendMessage(*to, name, attached, kind, payload)
+	s.managers.of(l).items++
 	return frameTaken
-}
-
-// wait stops reading from a link that has something for a Manager to which there is no room.
-func (s *shard) wait(place, uniq uint32, l *link) {
-	if l.flags&waiting != 0 {
-		return
-	}
-	s.count.Stalls++
-	l.flags |= waiting
-	l.stalled = s.now()
-	s.loop.Pause(l.conn)
-	s.waiting = append(s.waiting, linkName{place, uniq})
-	s.deadlines.Earlier(place, l.stalled.Deadline(s.g.cfg.StallTimeout))
-	s.loop.SetReadBudget(stalledBudget)
-}
-
-// room goes on where a Manager has room again.
-func (s *shard) room(manager int) {
-	s.managers.room(s, manager)
-	s.resumeWaiting()
-}
-
-// resumeWaiting reads again from the links that waited and need not any more, in the order in which they began to.
-func (s *shard) resumeWaiting() {
-	list := s.waiting
-	s.waiting = nil
-	kept := list[:0]
-	for _, n := range list {
-		l := s.links.Get(n.place, n.uniq)
-		if l == nil || l.flags&waiting == 0 {
-			continue
-		}
-		s.managers.home(s, n.place, n.uniq, l)
-		if s.managers.of(l).full {
-			kept = append(kept, n)
-			continue
-		}
-		l.flags &^= waiting
-		l.heard = s.now() // its silence was ours
-		s.loop.Resume(l.conn)
-	}
-	s.waiting = kept
-	if len(kept) == 0 {
-		s.loop.SetReadBudget(0)
-	}
 }
 
 // announce tells the link's Manager of it, before anything else of the link.
 func (s *shard) announce(place, uniq uint32, l *link) {
 	l.flags |= announced
-	l.era = s.managers.of(l).era
 	s.scratch = batch.AppendOpened(s.scratch[:0], s.name(place, uniq), s.sessions.Field(l.session))
 	s.managers.must(s, int(l.manager), s.scratch)
 }
