@@ -47,12 +47,20 @@ func newLane(of *epoch, reactor uint32) *lane {
 	return l
 }
 
-// attach makes s the lane's stream. All that has no receipt is to be sent, again or for the first time.
-func (l *lane) attach(s *stream) {
+// attach makes s the lane's stream and sends hello over it, which nothing may overtake. What has no receipt is to be sent
+// after it, again or for the first time.
+func (l *lane) attach(s *stream, hello *frame) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stream, l.sent = s, 0
-	l.of.up.Add(1)
+	l.of.up.Add(1) // before the gateway hears of it
+	l.sending = true
+	l.mu.Unlock()
+	err := s.gs.SendMsg(hello)
+	l.mu.Lock()
+	l.sending = false
+	l.idle.Broadcast()
+	return err
 }
 
 // detach undoes attach, once.

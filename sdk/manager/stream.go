@@ -128,7 +128,6 @@ func (s *stream) run(result chan<- error) {
 	defer s.m.wg.Done()
 	l, hello, err := s.open()
 	if err == nil {
-		l.attach(s)
 		sender := make(chan error, 1)
 		done := make(chan struct{})
 		go func() { sender <- s.send(done) }()
@@ -152,8 +151,8 @@ func (s *stream) run(result chan<- error) {
 	s.m.mu.Unlock()
 }
 
-// open takes the gateway's hello, waits for the lane and answers. A lane that comes back with an error has been joined
-// all the same.
+// open takes the gateway's hello, waits for the lane and answers. A lane that comes with an error has been joined all the
+// same.
 func (s *stream) open() (*lane, batch.Upstream, error) {
 	up, err := s.recv()
 	if err != nil {
@@ -184,7 +183,8 @@ func (s *stream) open() (*lane, batch.Upstream, error) {
 	s.busy.Lock()
 	s.lane, s.out.lane = l, l
 	s.busy.Unlock()
-	if err := s.gs.SendMsg(s.hello(l)); err != nil {
+	if err := l.attach(s, s.hello(l)); err != nil {
+		l.detach(s)
 		<-l.turn
 		return l, up, err
 	}
