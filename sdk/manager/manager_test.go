@@ -39,6 +39,7 @@ func TestLogin(t *testing.T) {
 			_ = e.BindSynced(h.GetUser(), h.GetDevice(), h.GetSyncedVersion())
 			_ = e.Bind("second", "")
 			_ = e.Join("lobby", 8)
+			_ = e.Leave("lobby", 9)
 			_ = e.Push(manager.Push{Payload: []byte("hi"), MsgID: "m1", Ack: manager.AckRequired, AllowGzip: true, TTL: 1500 * time.Microsecond})
 		},
 	}})
@@ -56,11 +57,12 @@ func TestLogin(t *testing.T) {
 	if got, want := within(t, "hello", events), "Hello 42 at gw"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
-	equal(t, u.next(5),
+	equal(t, u.next(6),
 		"231/23 ref 7 patch map[auth.level:2] [auth.old]",
 		"231/23 bind 42 phone 9",
 		"231/23 bind second  0",
 		"231/23 ref 8 join lobby",
+		"231/23 ref 9 leave lobby",
 		"231/23 push hi m1 REQUIRED true 2")
 }
 

@@ -25,6 +25,7 @@ import (
 // behaviour over time.
 type pipe struct {
 	ctx    context.Context
+	cancel context.CancelFunc
 	in     chan []byte    // closed: the gateway half-closes
 	sent   func(b []byte) // lent for the call
 	result chan error
@@ -41,18 +42,29 @@ type registrar struct {
 
 func (r *registrar) RegisterService(desc *grpc.ServiceDesc, impl any) { r.desc, r.impl = desc, impl }
 
-// call begins a call of Relay. The result comes when the handler has returned; then the context is over, as with gRPC.
+// call begins a call of Relay.
 func call(m *manager.Manager, sent func([]byte)) *pipe {
+	p := newPipe(sent)
+	serveCall(m, p, p)
+	return p
+}
+
+func newPipe(sent func([]byte)) *pipe {
+	p := &pipe{in: make(chan []byte), sent: sent, result: make(chan error, 1), got: make([]byte, 0, 4096)}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	return p
+}
+
+// serveCall has the Manager serve gs, which is p or wraps it. The result comes when the handler has returned; then the
+// context is over, as with gRPC.
+func serveCall(m *manager.Manager, p *pipe, gs grpc.ServerStream) {
 	var r registrar
 	m.Register(&r)
-	ctx, cancel := context.WithCancel(context.Background())
-	p := &pipe{ctx: ctx, in: make(chan []byte), sent: sent, result: make(chan error, 1), got: make([]byte, 0, 4096)}
 	go func() {
-		err := r.desc.Streams[0].Handler(r.impl, p)
-		cancel()
+		err := r.desc.Streams[0].Handler(r.impl, gs)
+		p.cancel()
 		p.result <- err
 	}()
-	return p
 }
 
 func (p *pipe) SetHeader(metadata.MD) error  { return nil }
