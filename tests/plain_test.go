@@ -25,6 +25,7 @@ type plain struct {
 	address string
 	items   *record
 	answer  func(*edgedpb.UpItem) []*edgedpb.DownItem
+	hello   *edgedpb.ManagerHello // said on each stream; nil: none. Set before the gateway comes
 
 	mu      sync.Mutex
 	streams []*plainStream // up now; guarded by mu
@@ -82,6 +83,11 @@ func (p *plain) Relay(call grpc.BidiStreamingServer[edgedpb.Upstream, edgedpb.Do
 		return errors.New("no hello")
 	}
 	s := &plainStream{hello: first.GetHello(), call: call}
+	if p.hello != nil {
+		if err := call.Send(&edgedpb.Downstream{Hello: p.hello}); err != nil {
+			return err
+		}
+	}
 	p.mu.Lock()
 	p.streams = append(p.streams, s)
 	p.mu.Unlock()
