@@ -58,7 +58,7 @@ type Manager struct {
 	// mu guards the fields below, and those fields of epoch that say so. It is taken before the mu of a lane.
 	mu       sync.Mutex
 	gateways map[string]*epoch // by gateway ID: the epoch in force
-	records  uint64            // epochs ever met; makes the ID that we tell to each of them its own
+	records  uint64            // counts epochs met and left: gives each its own name for us, and their leaving an order
 	streams  map[*stream]struct{}
 	servers  []*grpc.Server
 	stopping bool
