@@ -26,10 +26,10 @@
 // The first link of every place gets the uniq that the pool was started with.
 // A process that starts cold hands in a random one, so that the names which its
 // crashed predecessor gave out meet nobody. The start is one for the pool, not
-// one for each place: an old name then fits only if the two starts lie
-// within a place's count of links of each other, which is one chance for the
-// whole process. With a start of its own each of a million places would take
-// that chance again, and one of them would lose it every few restarts.
+// one for each place. An old name can fit only when the two starts lie as close
+// as a place's count of links, say a thousand: one chance in some millions, once
+// per restart. With a start of its own, each of a million places would take that
+// chance, and at one of every few restarts some place would lose it.
 //
 // # Deadlines
 //
@@ -61,7 +61,8 @@
 // the links themselves must be free of pointers. A place costs 8 bytes and one
 // bit besides its link, and 12 bytes for a deadline. Nothing is written to
 // a place before its first link, so a pool that is larger than its use costs
-// address space and no memory: the arrays are taken from the kernel untouched.
+// address space and no memory: in a process that just started, the arrays come
+// from the kernel and stay untouched.
 //
 // # Owner
 //
