@@ -88,7 +88,7 @@ func TestProducersWaitAndKeepTheirOrder(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			c := newConsumer(tt.slots, tt.batch)
-			each := items(400_000) / tt.producers
+			each := items(200_000) / tt.producers
 			var all sync.WaitGroup
 			for p := range tt.producers {
 				all.Go(func() {
@@ -113,7 +113,7 @@ func TestProducersWaitAndKeepTheirOrder(t *testing.T) {
 func TestPushAndPushWaitTogether(t *testing.T) {
 	const producers = 6
 	c := newConsumer(4, 3)
-	each := items(400_000) / producers
+	each := items(200_000) / producers
 	var all sync.WaitGroup
 	var refused [producers]uint64
 	for p := range producers {
@@ -146,7 +146,7 @@ func TestPushAndPushWaitTogether(t *testing.T) {
 func TestImpatientProducers(t *testing.T) {
 	const producers = 8
 	c := newConsumer(2, 1)
-	each := items(100_000) / producers
+	each := items(50_000) / producers
 	stop := make(chan struct{})
 	hurry := make(chan struct{}) // one value sends one waiter away
 	var nagging, all sync.WaitGroup
@@ -195,7 +195,7 @@ func TestReadersMayLookAnyTime(t *testing.T) {
 			}
 		}
 	})
-	n := items(200_000)
+	n := items(100_000)
 	all.Go(func() {
 		for i := range n {
 			c.lane.PushWait(nil, item{0, i})

@@ -1,10 +1,12 @@
 package lane_test
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"edged/lane"
 )
@@ -124,6 +126,7 @@ func TestCloseSendsTheWaitingAway(t *testing.T) {
 // TestCloseLosesNothing closes while producers push, and compares what they were
 // told with what the consumer found.
 func TestCloseLosesNothing(t *testing.T) {
+	limit := time.Now().Add(patience)
 	for round := range 2000 {
 		l := lane.New[int](4, nil)
 		var taken atomic.Int64
@@ -144,6 +147,8 @@ func TestCloseLosesNothing(t *testing.T) {
 				popped++
 			} else if l.Closed() && l.Len() == 0 {
 				break
+			} else if runtime.Gosched(); time.Now().After(limit) {
+				t.Fatalf("round %d: length %d, and nothing to pop", round, l.Len())
 			}
 		}
 		producers.Wait()
