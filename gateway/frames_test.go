@@ -168,9 +168,8 @@ func TestAnySplit(t *testing.T) {
 		}
 	}
 	small := stream[len(stream)-4000:] // byte by byte: a few frames will do
-	_, n, _ := wire.Split(stream, wire.MaxBody)
-	for at := 0; at < len(stream)-4000; at += n {
-		_, n, _ = wire.Split(stream[at:], wire.MaxBody)
+	for at := 0; at < len(stream)-4000; at = len(stream) - len(small) {
+		_, n, _ := wire.Split(stream[at:], wire.MaxBody)
 		small = stream[at+n:]
 	}
 

@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"io"
 	"net"
 	"strconv"
 	"sync"
@@ -81,6 +82,9 @@ func (m *plain) Relay(s edgedpb.Manager_RelayServer) error {
 			}
 		}
 		up, err := s.Recv()
+		if err == io.EOF {
+			return nil
+		}
 		if err != nil {
 			return err
 		}

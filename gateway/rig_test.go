@@ -137,6 +137,7 @@ type client struct {
 	conn net.Conn
 	in   []byte
 	buf  [64 << 10]byte
+	link string
 }
 
 func (r *rig) dial() *client {
