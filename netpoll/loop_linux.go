@@ -125,15 +125,15 @@ func (l *Loop) turn() {
 	l.expire()
 }
 
-// sleep waits until something happens or falls due. The flag goes up before the last look for work, so that work which comes
-// after that look rings the bell.
+// sleep waits until something happens or falls due. When there seems to be nothing to do the flag goes up before a last look
+// for work, so that work which comes after that look rings the bell; a busy loop is never rung.
 func (l *Loop) sleep() int {
-	l.sleeping.Store(true)
 	timeout := l.timeout()
 	if timeout == 0 {
-		l.sleeping.Store(false) // only a look: no need to ring
+		return l.wait(0)
 	}
-	n := l.wait(timeout)
+	l.sleeping.Store(true)
+	n := l.wait(l.timeout())
 	l.sleeping.Store(false)
 	return n
 }

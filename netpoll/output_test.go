@@ -67,7 +67,7 @@ func TestPeerThatReadsLate(t *testing.T) {
 			w := writer{r: random(t)}
 			for range 3 {
 				w.fill(t, l, conn)
-				on(t, l, func() { checkFull(t, l, s, conn) })
+				on(t, l, func() { w.checkFull(t, l, s, conn) })
 				got := mustRead(t, c, w.sent.Len())
 				if sha256.Sum256(got) != sha256.Sum256(w.sent.Bytes()) {
 					t.Fatal("what was accepted is not what came")
@@ -86,11 +86,12 @@ func TestPeerThatReadsLate(t *testing.T) {
 }
 
 // checkFull looks at a connection whose peer does not read, right after a refusal.
-func checkFull(t *testing.T, l *netpoll.Loop, s *sink, c netpoll.Conn) {
+func (w *writer) checkFull(t *testing.T, l *netpoll.Loop, s *sink, c netpoll.Conn) {
 	t.Helper()
 	before := l.Stats().HighWater
-	if l.Write(c, []byte("x")) {
-		return // the kernel took some more
+	if l.Write(c, []byte("x")) { // the kernel took some more
+		w.sent.WriteByte('x')
+		return
 	}
 	st := l.Stats()
 	if st.HighWater != before+1 || st.Blocked+st.Held == 0 {
@@ -226,16 +227,25 @@ func TestBrokenPeerIsToldOutsideOfWrite(t *testing.T) {
 
 // The handler may give a peer up when it hears of the backlog, which may be in the middle of its Write.
 func TestEndInsideBacklog(t *testing.T) {
-	for _, abort := range []bool{false, true} {
+	const mark = 300 << 10
+	r := random(t)
+	for round := range 20 {
+		gone := false
 		conns := make(chan netpoll.Conn, 1)
-		ends := make(chan error, 1)
-		l, addr := serve(t, netpoll.Config{HighWater: 4000, Linger: 50 * time.Millisecond}, func(h *hooks) {
+		l, addr := serve(t, netpoll.Config{HighWater: mark, Linger: time.Millisecond}, func(h *hooks) {
 			h.opened = func(c netpoll.Conn, _ int) { conns <- c }
-			h.closed = func(_ netpoll.Conn, why error) { ends <- why }
+			h.closed = func(_ netpoll.Conn, why error) {
+				if gone = true; why != nil {
+					t.Errorf("closed for %v", why)
+				}
+			}
 			h.backlog = func(c netpoll.Conn, pending int) {
-				if abort {
+				if pending == 0 {
+					t.Error("all was taken by a peer that does not read")
+				}
+				if round%2 == 0 {
 					h.loop.Abort(c)
-				} else if pending > 0 {
+				} else {
 					h.loop.Close(c)
 				}
 			}
@@ -243,15 +253,16 @@ func TestEndInsideBacklog(t *testing.T) {
 		dial(t, addr)
 		conn := wait(t, conns, "the connection")
 		on(t, l, func() {
-			for i := 0; l.Write(conn, make([]byte, 3000)); i++ {
-				if i > 1<<16 {
+			for total := 0; !gone; {
+				n := 1 + r.IntN(mark)
+				if took := l.Write(conn, make([]byte, n)); took == gone {
+					t.Errorf("took %v, gone %v", took, gone)
+				}
+				if total += n; total > 1<<30 {
 					t.Fatal("never refused")
 				}
 			}
 		})
-		if why := wait(t, ends, "the end"); why != nil {
-			t.Errorf("closed for %v", why)
-		}
 		until(t, l, "the slot to be free", func() bool { st := l.Stats(); return st.Conns == 0 && st.Lingering == 0 })
 	}
 }

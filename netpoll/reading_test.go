@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"testing"
+	"time"
 
 	"edged/netpoll"
 )
@@ -51,10 +52,17 @@ func TestPauseAndResume(t *testing.T) {
 func TestResumeAfterThePeersEnd(t *testing.T) {
 	var conn netpoll.Conn
 	var got []byte
-	waiting := true
+	waiting, room := true, false
 	ends := make(chan error, 1)
 	l, addr := serve(t, netpoll.Config{}, func(h *hooks) {
 		h.opened = func(c netpoll.Conn, _ int) { conn = c }
+		h.turn = func(time.Duration) time.Duration {
+			if room { // the end is an event of the next turn
+				waiting, room = false, false
+				h.loop.Resume(conn)
+			}
+			return -1
+		}
 		h.read = func(c netpoll.Conn, in []byte) int {
 			if waiting {
 				h.loop.Pause(c)
@@ -69,7 +77,7 @@ func TestResumeAfterThePeersEnd(t *testing.T) {
 	mustWrite(t, c, []byte("last will"))
 	until(t, l, "the input", func() bool { return l.Stats().ReadBytes == 9 })
 	_ = c.Close()
-	on(t, l, func() { waiting = false; l.Resume(conn) })
+	on(t, l, func() { room = true })
 	if why := wait(t, ends, "the end"); !errors.Is(why, io.EOF) {
 		t.Errorf("closed for %v, want EOF", why)
 	}

@@ -116,18 +116,17 @@ func TestWakesOfABusyLoopAreCoalesced(t *testing.T) {
 	if n := after.Rings - before.Rings; n > 4 {
 		t.Errorf("%d rings for %d wakes of a busy loop", n, wakes)
 	}
-	// A sleeping loop is rung once, whoever comes next.
-	var seen atomic.Uint64
-	busy, _ := serve(t, netpoll.Config{}, func(h *hooks) {
-		h.pending = func() bool { return seen.Load() < 50_000 } // never sleeps
-		h.turn = func(time.Duration) time.Duration { seen.Add(1); return -1 }
-	})
+	var working atomic.Bool
+	working.Store(true)
+	busy, _ := serve(t, netpoll.Config{}, func(h *hooks) { h.pending = working.Load })
+	before = stats(t, busy)
 	for range wakes {
 		busy.Wake()
 	}
-	if s := stats(t, busy); s.Rings > 10_000 {
-		t.Errorf("%d rings for %d wakes of a loop that never sleeps", s.Rings, wakes)
+	if n := stats(t, busy).Rings - before.Rings; n > 1 {
+		t.Errorf("%d rings for %d wakes of a loop that does not sleep", n, wakes)
 	}
+	working.Store(false)
 }
 
 func TestTurnsWaitIsHonoured(t *testing.T) {
@@ -158,7 +157,7 @@ func TestTurnsWaitIsHonoured(t *testing.T) {
 
 // The longest of all waits is not one that wraps to the shortest.
 func TestTurnsWaitOfAnyLength(t *testing.T) {
-	for _, d := range []time.Duration{1<<63 - 1, 1 << 62, 1 << 32 * time.Millisecond, 30 * 24 * time.Hour} {
+	for _, d := range []time.Duration{1<<63 - 1, 1 << 32 * time.Millisecond} {
 		l, _ := serve(t, netpoll.Config{}, func(h *hooks) {
 			h.turn = func(time.Duration) time.Duration { return d }
 		})
