@@ -1,0 +1,162 @@
+package main
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// programs are the executables of one state of the tree; an empty one was not to be built.
+type programs struct {
+	cfloor, cload, echo, manager, edged string
+}
+
+// of returns the executable of a program.
+func (p programs) of(what program) string {
+	return map[program]string{floor: p.cfloor, echo: p.echo, gateway: p.edged}[what]
+}
+
+// build builds everything into a temporary directory: the tree as it is, and of the commit to compare with what it has.
+// It must come before isolate: the go command may need the network for modules.
+func (b *bench) build() error {
+	if _, err := exec.LookPath("gcc"); err != nil {
+		return errors.New("needs gcc for the C floor and the load: install it (Debian: apt install gcc libc6-dev, Fedora: dnf install gcc)")
+	}
+	root, err := b.output1("", "go", "env", "GOMOD")
+	if err != nil {
+		return err
+	}
+	root = filepath.Dir(root)
+	if b.dir, err = os.MkdirTemp("", "edged-bench-"); err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stderr, "building")
+	b.commit, _ = b.output1(root, "git", "describe", "--always", "--dirty") // a tree without git has no name
+	in := func(name string) string { return filepath.Join(b.dir, name) }
+	b.now = programs{in("cfloor"), in("cload"), in("echo"), in("manager"), in("edged")}
+	err = errors.Join(
+		b.command(root, "gcc", "-O2", "-pthread", "-o", b.now.cfloor, "bench/cfloor.c"),
+		b.command(root, "gcc", "-O2", "-pthread", "-o", b.now.cload, "bench/cload.c"),
+		b.goBuild(root, b.now.echo, "./bench/echo"),
+		b.goBuild(root, b.now.manager, "./bench/manager"),
+		b.goBuild(root, b.now.edged, "./cmd/edged"))
+	if err != nil || b.set.base == "" {
+		return err
+	}
+	return b.buildBase(root)
+}
+
+// buildBase builds what the commit to compare with has of our programs. Its load, floor and Manager are ours: only what is
+// compared may differ.
+func (b *bench) buildBase(root string) error {
+	var err error
+	if b.baseCommit, err = b.output1(root, "git", "rev-parse", "--short", "--verify", b.set.base+"^{commit}"); err != nil {
+		return fmt.Errorf("-base %s: %w", b.set.base, err)
+	}
+	dir := filepath.Join(b.dir, "base")
+	if err := b.extract(root, dir, b.baseCommit); err != nil {
+		return fmt.Errorf("-base %s: %w", b.set.base, err)
+	}
+	for _, p := range []struct {
+		to   *string
+		what string
+	}{{&b.base.echo, "bench/echo"}, {&b.base.edged, "cmd/edged"}} {
+		if _, err := os.Stat(filepath.Join(dir, p.what)); err != nil {
+			continue
+		}
+		to := filepath.Join(b.dir, "base-"+filepath.Base(p.what))
+		if err := b.goBuild(dir, to, "./"+p.what); err != nil {
+			return fmt.Errorf("-base %s: %w", b.set.base, err)
+		}
+		*p.to = to
+	}
+	return nil
+}
+
+// extract writes the tree of a commit into dir, and leaves the repository as it is.
+func (b *bench) extract(root, dir, commit string) error {
+	git := exec.CommandContext(b.ctx, "git", "archive", "--format=tar", commit)
+	git.Dir = root
+	out, err := git.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := git.Start(); err != nil {
+		return err
+	}
+	err = untar(out, dir)
+	_, _ = io.Copy(io.Discard, out) // git ends its archive with padding that a reader of tar leaves
+	return errors.Join(err, git.Wait())
+}
+
+// untar writes the regular files of an archive below dir.
+func untar(r io.Reader, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for t := tar.NewReader(r); ; {
+		h, err := t.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if h.Typeflag != tar.TypeReg {
+			continue
+		}
+		if err := untarFile(root, h.Name, t); err != nil {
+			return err
+		}
+	}
+}
+
+func untarFile(root *os.Root, name string, r io.Reader) error {
+	if err := root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	f, err := root.Create(name)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, r)
+	return errors.Join(err, f.Close())
+}
+
+// goBuild builds as releases are built, without cgo.
+func (b *bench) goBuild(dir, to, what string) error {
+	return b.command(dir, "go", "build", "-trimpath", "-buildvcs=false", "-o", to, what)
+}
+
+// command runs a tool to its end and returns what it said if it failed.
+func (b *bench) command(dir, name string, args ...string) error {
+	c := exec.CommandContext(b.ctx, name, args...)
+	c.Dir = dir
+	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// output1 returns the one line that a tool prints.
+func (b *bench) output1(dir, name string, args ...string) (string, error) {
+	c := exec.CommandContext(b.ctx, name, args...)
+	c.Dir = dir
+	out, err := c.Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return "", fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, exit.Stderr)
+	}
+	return strings.TrimSpace(string(out)), err
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// payload is how many bytes a message carries, the kind of a DATA frame not counted.
+const payload = 64
+
+// Frames and kinds of PROTOCOL.md as cload takes them, in hexadecimal.
+const (
+	hexHello     = "000101" // a whole HELLO that says nothing
+	hexHeartbeat = "0000"
+	hexWelcome   = "02"
+	hexData      = "03"
+)
+
+// report is what cload prints.
+type report struct {
+	Links      int     `json:"links"`
+	Seconds    float64 `json:"seconds"`
+	Frames     int     `json:"frames"`
+	Errors     int     `json:"errors"`
+	Mismatches int     `json:"mismatches"`
+	Silent     int     `json:"silent"` // links that never got an answer
+	Servers    []struct {
+		CPU        float64 `json:"cpu"` // of one core
+		PerFrameUs float64 `json:"us_per_frame"`
+	} `json:"servers"`
+	OtherCPU float64 `json:"other_cpu"`
+}
+
+func parseReport(b []byte) (report, error) {
+	var r report
+	if err := json.Unmarshal(b, &r); err != nil {
+		return r, fmt.Errorf("cload said %q: %w", b, err)
+	}
+	return r, nil
+}
+
+// check says why a report is no measurement. A row without answers, or with wrong ones, is a failure and not a low figure.
+func (r report) check(links, servers int, answers bool) error {
+	switch {
+	case r.Mismatches > 0:
+		return fmt.Errorf("%d answers were not what was sent", r.Mismatches)
+	case r.Errors > 0:
+		return fmt.Errorf("%d links did not open or were closed", r.Errors)
+	case r.Silent > 0:
+		return fmt.Errorf("%d links never got an answer", r.Silent)
+	case r.Links != links:
+		return fmt.Errorf("%d of %d links were open", r.Links, links)
+	case len(r.Servers) != servers:
+		return fmt.Errorf("the CPU of %d processes was measured, not of %d", len(r.Servers), servers)
+	case answers && r.Frames == 0:
+		return fmt.Errorf("nothing was answered")
+	}
+	return nil
+}
+
+// loadArgs returns cload's arguments for a subject of a row, without the address.
+func loadArgs(set settings, r row, s subject, pids []int) []string {
+	args := []string{"-c", strconv.Itoa(r.links), "-P", joinInts(pids)}
+	switch r.mode {
+	case flow:
+		args = append(args, "-m", "echo", "-p", strconv.Itoa(r.depth), "-t", strconv.Itoa(s.clients()), "-d", seconds(set.window), "-w", seconds(set.warm))
+		if r.data {
+			args = append(args, "-s", strconv.Itoa(payload+1), "-F", hexData)
+		} else {
+			args = append(args, "-s", strconv.Itoa(payload))
+		}
+	case storm:
+		args = append(args, "-m", "storm")
+	case hold:
+		args = append(args, "-m", "idle", "-d", "0", "-w", seconds(holdWarm)) // until its standard input ends
+		if r.beat > 0 {
+			args = append(args, "-B", seconds(r.beat))
+		}
+	}
+	return append(args, greeting(r, s)...)
+}
+
+// greeting returns the arguments for what comes before a link counts as open.
+func greeting(r row, s subject) []string {
+	switch {
+	case s.session > 0:
+		return []string{"-H", hexHello, "-R", "1", "-G", hexWelcome}
+	case r.mode == storm && s.program == gateway:
+		return []string{"-H", hexHeartbeat, "-R", "2", "-G", hexWelcome} // WELCOME comes unasked
+	case r.mode == storm:
+		return []string{"-H", hexHeartbeat, "-R", "1"}
+	case s.program == gateway:
+		return []string{"-R", "1", "-G", hexWelcome}
+	}
+	return nil
+}
+
+func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) }
+
+func joinInts(n []int) string {
+	s := make([]string, len(n))
+	for i, v := range n {
+		s[i] = strconv.Itoa(v)
+	}
+	return strings.Join(s, ",")
+}
+
+// gatewayConfig returns the edged.toml of a subject. Nothing may happen by itself while it is measured, so every timeout
+// is far away.
+func gatewayConfig(s subject, capacity int, manager string) string {
+	login, managers := "none", ""
+	if s.session > 0 {
+		login, managers = "required", strconv.Quote(manager)
+	}
+	return fmt.Sprintf(`[gateway]
+reactors = %d
+capacity = %d
+login = %q
+login_timeout = "1m"
+heartbeat = "1h"
+idle_timeout = "2h"
+drain_timeout = "0s"
+
+[[listener]]
+address = "127.0.0.1:0"
+
+[manager]
+addresses = [%s]
+
+[admin]
+listen = []
+`, s.loops, capacity, login, managers)
+}

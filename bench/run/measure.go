@@ -1,0 +1,257 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// bench is one run of the benchmark. It belongs to the goroutine of main.
+type bench struct {
+	ctx  context.Context // ends when a signal comes
+	set  settings
+	proc proc
+
+	dir                string // temporary: the programs, and the gateway's configuration
+	now, base          programs
+	commit, baseCommit string
+	running            []*process
+}
+
+// cleanUp ends what runs and removes what was written.
+func (b *bench) cleanUp() {
+	b.stopAll()
+	if b.dir != "" {
+		_ = os.RemoveAll(b.dir)
+	}
+}
+
+// stopAll ends all processes, the last one first: the load before the gateway, the gateway before its Manager.
+func (b *bench) stopAll() {
+	for _, p := range slices.Backward(b.running) {
+		p.stop()
+	}
+	b.running = nil
+}
+
+// rounds measures all rows, round by round, so that a slow minute of the machine hits every row and not one.
+func (b *bench) rounds(rows []row) *results {
+	all := newResults(b.set.rounds)
+	total, n := 0, 0
+	for _, r := range rows {
+		total += r.roundsOf(b.set.rounds)
+	}
+	for round := range b.set.rounds {
+		for _, r := range rows {
+			if round >= r.roundsOf(b.set.rounds) {
+				continue
+			}
+			began := time.Now()
+			line := b.measureRow(r, round, all)
+			if b.ctx.Err() != nil {
+				return all
+			}
+			n++
+			fmt.Fprintf(os.Stderr, "%*d/%d  round %d  %-18s %s  (%.1f s)\n", len(strconv.Itoa(total)), n, total, round+1, r.name, line,
+				time.Since(began).Seconds())
+		}
+	}
+	return all
+}
+
+// measureRow measures the subjects of a row one right after the other, and returns a line that tells of it.
+func (b *bench) measureRow(r row, round int, all *results) string {
+	var said []string
+	for _, s := range withBase(r.subjects, func(p program) bool { return b.base.of(p) != "" }) {
+		found, err := b.measure(r, s)
+		b.stopAll()
+		who := s.who
+		if s.base {
+			who += " at " + b.baseCommit
+		}
+		if b.ctx.Err() != nil {
+			return ""
+		}
+		if err != nil {
+			all.fail(r.name, fmt.Sprintf("%s, %s, round %d: %v", r.name, who, round+1, err))
+			said = append(said, who+" FAILED: "+err.Error())
+			continue
+		}
+		for _, v := range found.values {
+			all.put(seriesKey{r.name, s.who, v.figure, s.base}, round, v.value)
+		}
+		all.other = append(all.other, found.otherCPU)
+		said = append(said, who+" "+found.String())
+	}
+	return strings.Join(said, " · ")
+}
+
+// sample is what one measurement found.
+type sample struct {
+	values   []value
+	otherCPU float64
+}
+
+type value struct {
+	figure figure
+	value  float64
+}
+
+// String returns the figures in one line.
+func (s sample) String() string {
+	var said []string
+	for _, v := range s.values {
+		what := ""
+		if v.figure.Name != messageCPU.Name {
+			what = v.figure.Name + " "
+		}
+		said = append(said, what+short(v.value)+" "+v.figure.Unit)
+	}
+	return strings.Join(said, ", ")
+}
+
+// measure runs one subject of a row. What it starts the caller stops.
+func (b *bench) measure(r row, s subject) (sample, error) {
+	servers, address, err := b.serve(r, s)
+	if err != nil {
+		return sample{}, err
+	}
+	var pids []int
+	for _, p := range servers {
+		pids = append(pids, p.cmd.Process.Pid)
+	}
+	args := append(loadArgs(b.set, r, s, pids), address)
+	var found sample
+	if r.mode == hold {
+		found, err = b.hold(r, s, pids, args)
+	} else {
+		found, err = b.load(r, s, pids, args)
+	}
+	for _, p := range servers {
+		if died := p.alive(); died != nil {
+			return sample{}, died
+		}
+	}
+	return found, err
+}
+
+// serve starts a subject: the process to account for first, its Manager if it has one behind it.
+func (b *bench) serve(r row, s subject) (servers []*process, address string, err error) {
+	built := b.now
+	if s.base {
+		built = b.base
+	}
+	path, args := built.of(s.program), []string{"-n", strconv.Itoa(s.loops), "0"}
+	switch s.program {
+	case echo:
+		args = []string{"-loops", strconv.Itoa(s.loops), "127.0.0.1:0"}
+		if s.pinned {
+			args = append([]string{"-pin", strconv.Itoa(firstCPUs(1)[0])}, args...)
+		}
+	case gateway:
+		var manager string
+		if s.session > 0 {
+			m, err := b.ready(s, b.now.manager, "-session", strconv.Itoa(s.session))
+			if err != nil {
+				return nil, "", err
+			}
+			if manager, err = m.address(); err != nil {
+				return nil, "", err
+			}
+			servers = append(servers, m)
+		}
+		file := filepath.Join(b.dir, "edged.toml")
+		if err := os.WriteFile(file, []byte(gatewayConfig(s, r.capacity(), manager)), 0o644); err != nil {
+			return nil, "", err
+		}
+		args = []string{"serve", "--config", file}
+	}
+	p, err := b.ready(s, path, args...)
+	if err != nil {
+		return nil, "", err
+	}
+	address, err = p.address()
+	return slices.Insert(servers, 0, p), address, err
+}
+
+// ready starts a server and waits until it says so. The pinned floor gets its CPU from us; netpoll pins its loop itself, as
+// edged does.
+func (b *bench) ready(s subject, path string, args ...string) (*process, error) {
+	var p *process
+	launch := func() (err error) {
+		p, err = b.launch("ready", nil, path, args...)
+		return err
+	}
+	var err error
+	if s.pinned && s.program == floor {
+		err = onCPU(firstCPUs(1)[0], launch)
+	} else {
+		err = launch()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p, p.await(b.ctx, readyLimit)
+}
+
+// client starts cload; its report goes to out.
+func (b *bench) client(s subject, out *bytes.Buffer, args []string) (*process, error) {
+	var p *process
+	launch := func() (err error) {
+		p, err = b.launch("open", out, b.now.cload, args...)
+		return err
+	}
+	if s.pinned {
+		return p, onCPU(firstCPUs(2)[1], launch)
+	}
+	return p, launch()
+}
+
+// result waits for cload's end and judges its report.
+func (b *bench) result(c *process, out *bytes.Buffer, r row, servers int, limit time.Duration) (report, error) {
+	ended := c.finish(b.ctx, limit)
+	select {
+	case <-c.ended:
+	default:
+		return report{}, c.fault(ended)
+	}
+	rep, err := parseReport(out.Bytes())
+	if err == nil {
+		err = rep.check(r.links, servers, r.mode != hold || r.beat > 0)
+	}
+	if err == nil {
+		err = ended
+	}
+	if err != nil {
+		return rep, c.fault(err)
+	}
+	return rep, nil
+}
+
+// load measures a row in which something happens all the time.
+func (b *bench) load(r row, s subject, pids []int, args []string) (sample, error) {
+	var out bytes.Buffer
+	c, err := b.client(s, &out, args)
+	if err != nil {
+		return sample{}, err
+	}
+	rep, err := b.result(c, &out, r, len(pids), b.set.warm+b.set.window+loadLimit)
+	if err != nil {
+		return sample{}, err
+	}
+	f := messageCPU
+	if r.mode == storm {
+		f = acceptCPU
+	}
+	found := sample{[]value{{f, rep.Servers[0].PerFrameUs}}, rep.OtherCPU}
+	if len(pids) > 1 {
+		found.values = append(found.values, value{managerCPU, rep.Servers[1].PerFrameUs})
+	}
+	return found, nil
+}

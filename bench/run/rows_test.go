@@ -1,0 +1,164 @@
+package main
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"edged/config"
+)
+
+func defaults(t *testing.T, args ...string) settings {
+	t.Helper()
+	set, err := parse(args)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+func names(rows []row) []string {
+	var all []string
+	for _, r := range rows {
+		all = append(all, r.name)
+	}
+	return all
+}
+
+func TestParse(t *testing.T) {
+	set := defaults(t, "-rounds", "9", "-only", "relay|accept", "-base", "", "-json", "")
+	if set.rounds != 9 || set.base != "" || !set.only.MatchString("relay/100:1") || set.only.MatchString("idle/silent") {
+		t.Errorf("got %+v", set)
+	}
+	for _, args := range [][]string{{"-rounds", "0"}, {"-only", "("}, {"relay"}, {"-links", "-1"}, {"-window", "0s"}} {
+		if _, err := parse(args); err == nil {
+			t.Errorf("%q is taken", args)
+		}
+	}
+}
+
+func TestAllRows(t *testing.T) {
+	rows := allRows(defaults(t), 2)
+	seen := make(map[string]bool)
+	for _, r := range rows {
+		if seen[r.name] {
+			t.Errorf("%s twice", r.name)
+		}
+		seen[r.name] = true
+		if who := r.subjects[0]; who.program == floor && who.who != floorFree.who {
+			t.Errorf("%s: the floor is called %s", r.name, who.who)
+		}
+		for i, s := range r.subjects {
+			if s.clients() != r.subjects[0].clients() {
+				t.Errorf("%s: %s gets another load than %s", r.name, s.who, r.subjects[0].who)
+			}
+			if slices.IndexFunc(r.subjects, func(o subject) bool { return o.who == s.who }) != i {
+				t.Errorf("%s: two subjects are called %s", r.name, s.who)
+			}
+		}
+	}
+	for _, want := range []string{"echo-pinned/10000:8", "echo-free/100:1", "relay/1000:8", "accept", "idle/silent", "idle/logged-in", "idle/heartbeats"} {
+		if !seen[want] {
+			t.Errorf("no row %s in %v", want, names(rows))
+		}
+	}
+	for _, n := range names(allRows(defaults(t), 1)) {
+		if strings.HasPrefix(n, "echo-pinned") {
+			t.Errorf("%s on one CPU", n)
+		}
+	}
+}
+
+func TestChoose(t *testing.T) {
+	got := names(choose(allRows(defaults(t), 2), regexp.MustCompile("^relay/100:")))
+	if want := []string{"relay/100:1", "relay/100:8"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestRoundsOf(t *testing.T) {
+	quick, slow := row{mode: flow}, row{mode: hold}
+	for rounds, want := range map[int]int{1: 1, 2: 1, 5: 2, 20: 8} {
+		if got := slow.roundsOf(rounds); got != want || quick.roundsOf(rounds) != rounds {
+			t.Errorf("of %d rounds: %d, want %d", rounds, got, want)
+		}
+	}
+}
+
+func TestFilesFor(t *testing.T) {
+	rows := allRows(defaults(t), 2)
+	if got := filesFor(rows); got < 15000+1024 || got > 20000 {
+		t.Errorf("%d files for 15,000 links", got)
+	}
+	if got := filesFor(choose(rows, regexp.MustCompile("relay"))); got > 4000 {
+		t.Errorf("%d files for the relay rows", got)
+	}
+}
+
+// TestWithBase: the two states of a program are measured right after each other, and only what both have.
+func TestWithBase(t *testing.T) {
+	given := []subject{floorFree, {who: "n", program: echo}, {who: "e", program: gateway}}
+	var got []string
+	for _, s := range withBase(given, func(p program) bool { return p != echo }) {
+		name := s.who
+		if s.base {
+			name += " base"
+		}
+		got = append(got, name)
+	}
+	if want := []string{"C floor", "n", "e", "e base"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestLoadArgs(t *testing.T) {
+	set := defaults(t)
+	in := subject{program: gateway, session: 150}
+	open := subject{program: gateway}
+	for _, tt := range []struct {
+		name string
+		row  row
+		s    subject
+		want string
+	}{
+		{"echo", row{links: 100, depth: 8}, floorPinned, "-c 100 -P 1,2 -m echo -p 8 -t 1 -d 1 -w 0.25 -s 64"},
+		{"relay", row{links: 9, depth: 1, data: true}, in, "-c 9 -P 1,2 -m echo -p 1 -t 2 -d 1 -w 0.25 -s 65 -F 03 -H 000101 -R 1 -G 02"},
+		{"storm on the floor", row{mode: storm, links: 9}, floorFree, "-c 9 -P 1,2 -m storm -H 0000 -R 1"},
+		{"storm on edged", row{mode: storm, links: 9}, open, "-c 9 -P 1,2 -m storm -H 0000 -R 2 -G 02"},
+		{"silent floor", row{mode: hold, links: 9}, floorFree, "-c 9 -P 1,2 -m idle -d 0 -w 1"},
+		{"silent edged", row{mode: hold, links: 9}, open, "-c 9 -P 1,2 -m idle -d 0 -w 1 -R 1 -G 02"},
+		{"heartbeats", row{mode: hold, links: 9, beat: 25 * time.Second}, open, "-c 9 -P 1,2 -m idle -d 0 -w 1 -B 25 -R 1 -G 02"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := strings.Join(loadArgs(set, tt.row, tt.s, []int{1, 2}), " "); got != tt.want {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestGatewayConfig: edged takes the file, and it says what the row needs.
+func TestGatewayConfig(t *testing.T) {
+	for _, tt := range []struct {
+		s        subject
+		login    string
+		managers []string
+	}{
+		{subject{loops: 1, session: 150}, "required", []string{"127.0.0.1:7100"}},
+		{subject{loops: 2}, "none", nil},
+	} {
+		c, err := config.Parse("bench", []byte(gatewayConfig(tt.s, 700, "127.0.0.1:7100")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := c.Gateway
+		if g.Login != tt.login || g.Reactors != tt.s.loops || g.Capacity != 700 || len(c.Admin.Listen) != 0 || !slices.Equal(c.Manager.Addresses, tt.managers) {
+			t.Errorf("got %+v, Managers %v, windows %v", g, c.Manager.Addresses, c.Admin.Listen)
+		}
+		if least := time.Hour; g.IdleTimeout < least || g.Heartbeat < least || g.DrainTimeout != 0 {
+			t.Errorf("something happens by itself: %+v", g)
+		}
+	}
+}
