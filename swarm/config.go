@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"strconv"
 	"time"
 	"unicode/utf8"
 
@@ -68,7 +69,8 @@ func (c Config) Validate() error {
 	check(len(c.Target) > 0, "target: none is given")
 	for _, t := range c.Target {
 		_, port, err := net.SplitHostPort(t)
-		check(err == nil && port != "" && port != "0", "target: %q is not HOST:PORT", t)
+		n, _ := strconv.ParseUint(port, 10, 16)
+		check(err == nil && n > 0, "target: %q is not HOST:PORT", t)
 	}
 	check(c.Links > 0 && c.Links <= mostLinks, "links: %d is not between 1 and %d", c.Links, mostLinks)
 	check(c.Duration > 0, "duration: %v is not above 0", c.Duration)

@@ -26,6 +26,9 @@ const (
 // hopelessAfter is how many links may fail in a row before the first one comes up: then nobody is there.
 const hopelessAfter = mostConnects
 
+// notTried is the reason of the links that were not begun with, all before them having failed.
+const notTried = "not tried: nobody is there"
+
 // What a gateway's WELCOME leaves open.
 const (
 	defaultHeartbeat = 25 * time.Second
@@ -37,7 +40,7 @@ func (r *loop) ramp() time.Duration {
 	o := &r.opening
 	for range dialBudget {
 		switch {
-		case int(o.next) == len(r.links) || o.hopeless:
+		case !o.begun || int(o.next) == len(r.links) || o.hopeless:
 			return -1
 		case o.rate > 0:
 			if wait := o.due() - r.now; wait > 0 {
@@ -174,7 +177,7 @@ func (r *loop) failed(place uint32, l *link, why string) {
 			o.hopeless = true
 			if n := len(r.links) - int(o.next); n > 0 {
 				o.open -= n
-				r.count.errors["not tried: nobody is there"] += uint64(n)
+				r.count.errors[notTried] += uint64(n)
 			}
 		}
 	}

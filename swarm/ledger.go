@@ -24,8 +24,13 @@ type Ledger struct {
 	doubled    uint32
 	disordered uint32
 	missing    uint32 // in gaps and given up
-	gaps       []gap  // ascending
-	lost       []gap  // the first of those given up
+	holes      *holes // nil until the first
+}
+
+// holes is what a Ledger with faults remembers beside its counts.
+type holes struct {
+	gaps []gap // ascending
+	lost []gap // the first of those given up
 }
 
 // gap is a run of numbers that did not come.
@@ -44,7 +49,23 @@ func (l *Ledger) Receive(seq uint32) Verdict {
 		l.high = seq
 		return InOrder
 	}
-	i, ok := slices.BinarySearchFunc(l.gaps, seq, func(g gap, n uint32) int {
+	i, ok := l.hole(seq)
+	if !ok {
+		l.doubled++
+		return Double
+	}
+	l.missing--
+	l.disordered++
+	l.holes.fill(i, seq)
+	return Late
+}
+
+// hole returns the place of the hole that seq lies in.
+func (l *Ledger) hole(seq uint32) (place int, ok bool) {
+	if l.holes == nil {
+		return 0, false
+	}
+	return slices.BinarySearchFunc(l.holes.gaps, seq, func(g gap, n uint32) int {
 		switch {
 		case g.to < n:
 			return -1
@@ -53,39 +74,34 @@ func (l *Ledger) Receive(seq uint32) Verdict {
 		}
 		return 0
 	})
-	if !ok {
-		l.doubled++
-		return Double
-	}
-	l.fill(i, seq)
-	l.disordered++
-	return Late
 }
 
 func (l *Ledger) open(g gap) {
 	l.missing += g.to - g.from + 1
-	l.gaps = append(l.gaps, g)
-	l.bound()
+	if l.holes == nil {
+		l.holes = new(holes)
+	}
+	l.holes.gaps = append(l.holes.gaps, g)
+	l.holes.bound()
 }
 
 // bound gives the oldest hole up when there are too many.
-func (l *Ledger) bound() {
-	if len(l.gaps) <= maxGaps {
+func (h *holes) bound() {
+	if len(h.gaps) <= maxGaps {
 		return
 	}
-	if len(l.lost) < MaxTallyList {
-		l.lost = append(l.lost, l.gaps[0])
+	if len(h.lost) < MaxTallyList {
+		h.lost = append(h.lost, h.gaps[0])
 	}
-	l.gaps = slices.Delete(l.gaps, 0, 1)
+	h.gaps = slices.Delete(h.gaps, 0, 1)
 }
 
 // fill takes seq out of the hole at place i.
-func (l *Ledger) fill(i int, seq uint32) {
-	l.missing--
-	g := &l.gaps[i]
+func (h *holes) fill(i int, seq uint32) {
+	g := &h.gaps[i]
 	switch {
 	case g.from == g.to:
-		l.gaps = slices.Delete(l.gaps, i, i+1)
+		h.gaps = slices.Delete(h.gaps, i, i+1)
 	case seq == g.from:
 		g.from++
 	case seq == g.to:
@@ -93,22 +109,21 @@ func (l *Ledger) fill(i int, seq uint32) {
 	default:
 		behind := gap{seq + 1, g.to}
 		g.to = seq - 1
-		l.gaps = slices.Insert(l.gaps, i+1, behind)
-		l.bound()
+		h.gaps = slices.Insert(h.gaps, i+1, behind)
+		h.bound()
 	}
 }
 
 // Report tells what came of the numbers 1 to last.
 func (l *Ledger) Report(last uint32) Tally {
 	t := Tally{Missing: l.missing, Doubled: l.doubled, Disordered: l.disordered, Received: l.high - l.missing}
-	for _, g := range l.lost {
-		t.name(g)
-	}
-	for _, g := range l.gaps {
-		if len(t.First) == MaxTallyList {
-			break
+	if h := l.holes; h != nil {
+		for _, g := range h.lost {
+			t.name(g)
 		}
-		t.name(g)
+		for _, g := range h.gaps[:min(len(h.gaps), MaxTallyList)] {
+			t.name(g)
+		}
 	}
 	if last > l.high {
 		t.Missing += last - l.high

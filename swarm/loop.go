@@ -74,6 +74,7 @@ type event struct {
 
 // opening is the state of the ramp and of connecting in general.
 type opening struct {
+	begun    bool
 	next     uint32 // place of the first link that was not begun with
 	start    time.Duration
 	rate     float64 // links/s of this loop; 0: as many at a time as most
@@ -103,7 +104,7 @@ func newLoop(cfg *Config, net *netpoll.Loop, targets []netip.AddrPort, loops int
 
 // begin starts the ramp. Posted by the coordinator.
 func (r *loop) begin() {
-	r.opening.start = r.net.Now()
+	r.opening.start, r.opening.begun = r.net.Now(), true
 	r.more = true
 }
 

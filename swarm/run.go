@@ -2,7 +2,6 @@ package swarm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -18,8 +17,8 @@ import (
 const (
 	// leavePatience is how long gateways may take to end their side after BYE.
 	leavePatience = 2 * time.Second
-	// spareConns is room for connections that are still ending, or that nobody answers, while their links try again.
-	spareConns = 1024
+	// readBuffer is what a loop reads of one link at a time; a longer frame takes two or three turns.
+	readBuffer = 32 << 10
 )
 
 // coordinator takes the loops from phase to phase. One goroutine, the one that called Run.
@@ -70,7 +69,8 @@ func (c *coordinator) makeLoops(targets []netip.AddrPort) (err error) {
 	n := c.cfg.loops()
 	c.events = make(chan event, n*int(phases))
 	perLoop := (c.cfg.Links + n - 1) / n
-	c.group, err = netpoll.New(netpoll.Config{Loops: n, MaxConns: perLoop + spareConns, Linger: leavePatience / 2},
+	spare := 64 + perLoop/8 // connections that are still ending while their links are coming back
+	c.group, err = netpoll.New(netpoll.Config{Loops: n, MaxConns: perLoop + spare, ReadBuffer: readBuffer, Linger: leavePatience / 2},
 		func(l *netpoll.Loop) netpoll.Handler {
 			r := newLoop(c.cfg, l, targets, n, c.events)
 			c.loops = append(c.loops, r)
@@ -92,7 +92,7 @@ func resolveTargets(ctx context.Context, targets []string) ([]netip.AddrPort, er
 		}
 		n, err := strconv.ParseUint(port, 10, 16)
 		if err != nil {
-			return nil, fmt.Errorf("target %q: port: %w", t, err)
+			return nil, fmt.Errorf("target %q: %w", t, err)
 		}
 		addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 		if err != nil {
@@ -145,10 +145,10 @@ func (c *coordinator) wrapUp(hurry bool) {
 }
 
 func mostFrequent(reasons map[string]uint64) string {
-	best := errors.New("no reason is known").Error()
+	best := "no reason is known"
 	n := uint64(0)
 	for _, why := range slices.Sorted(maps.Keys(reasons)) {
-		if reasons[why] > n {
+		if reasons[why] > n && why != notTried {
 			best, n = why, reasons[why]
 		}
 	}
