@@ -25,7 +25,8 @@ type manager struct {
 	id       string
 	hello    bool
 	receipts bool
-	unkept   bool // without receipts: a batch that comes twice, or a hole, is no error
+	unkept   bool   // without receipts: a batch that comes twice, or a hole, is no error
+	lag      uint64 // receipts are given for each lag-th batch, and with an empty push
 	during   func(m *manager, reactor uint32, b *edgedpb.Upstream) error
 
 	mu    sync.Mutex
@@ -49,7 +50,7 @@ type book struct {
 }
 
 func newManager(t *testing.T, id string) *manager {
-	m := &manager{t: t, id: id, hello: true, receipts: true, books: make(map[uint32]*book)}
+	m := &manager{t: t, id: id, hello: true, receipts: true, lag: 1, books: make(map[uint32]*book)}
 	m.moved = sync.NewCond(&m.mu)
 	return m
 }
@@ -118,7 +119,7 @@ func (m *manager) begin(r uint32, h *edgedpb.GatewayHello, st edgedpb.Manager_Re
 		return nil
 	}
 	d := &edgedpb.Downstream{Hello: &edgedpb.ManagerHello{ManagerId: m.id, Protocol: 1, Receipts: m.receipts}}
-	if m.receipts {
+	if m.receipts && m.lag == 1 {
 		d.Received = b.received
 	}
 	if err := st.Send(d); err != nil {
@@ -158,7 +159,7 @@ func (m *manager) take(r uint32, up *edgedpb.Upstream) error {
 		b.empty++
 	}
 	b.batches = append(b.batches, up)
-	if m.receipts {
+	if m.receipts && up.Seq%m.lag == 0 {
 		_ = b.stream.Send(&edgedpb.Downstream{Received: b.received}) // a broken stream shows when receiving
 	}
 	return nil
@@ -172,7 +173,9 @@ func (m *manager) push(r uint32, items ...*edgedpb.DownItem) {
 	d := &edgedpb.Downstream{Items: items}
 	if m.receipts {
 		b.seq++
-		d.Seq, d.Received = b.seq, b.received
+		if d.Seq = b.seq; m.lag == 1 || len(items) == 0 {
+			d.Received = b.received
+		}
 		b.unsure = append(b.unsure, d)
 	}
 	if b.stream != nil {

@@ -105,13 +105,19 @@ func (o *outlet) blank() *Batch {
 	return &Batch{Items: make([]byte, 0, size), home: o}
 }
 
-// spare puts an empty buffer where blank finds it.
+// spare puts an empty buffer where blank finds it. One that grew out of its size is left to the
+// garbage collector: blank asks for the other size from then on.
 func (o *outlet) spare(b *Batch) {
-	l := &o.small
-	if cap(b.Items) >= frameLen {
+	var l *list
+	switch n := cap(b.Items); {
+	case n >= smallCap && n < 2*smallCap:
+		l = &o.small
+	case n >= frameLen && n <= keepCap:
 		l = &o.large
+	default:
+		return
 	}
-	if l.n < spareKept && cap(b.Items) >= smallCap && cap(b.Items) <= keepCap {
+	if l.n < spareKept {
 		b.Items, b.wire = b.Items[:0], nil
 		l.push(b)
 	}

@@ -153,6 +153,7 @@ func TestGoneToAnotherManager(t *testing.T) {
 	}})
 	g.want(0, relay.EventUp)
 	g.want(0, relay.EventUp)
+	a.until(0, "the hello", func(b *book) bool { return b.stream != nil })
 	a.set(func() { a.receipts = false }) // what it takes in now, it never admits
 	g.send(0, 0, "0")
 	g.send(0, 0, "1")
