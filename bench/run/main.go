@@ -106,7 +106,7 @@ func run(set settings) (err error) {
 	all := b.rounds(rows)
 	out := b.output(m, rows, all)
 	fmt.Print(out.text())
-	fmt.Fprintf(os.Stderr, "%d rows, %d rounds, %v\n", len(rows), set.rounds, time.Since(began).Round(time.Second))
+	fmt.Fprintf(os.Stderr, "%d rows in %v\n", len(rows), time.Since(began).Round(time.Second))
 	if set.json != "" {
 		err = out.write(set.json)
 	}

@@ -91,7 +91,7 @@ func (o output) text() string {
 		}
 		table = append(table, cells)
 	}
-	return fmt.Sprintf("\n%s, commit %s, %d rounds\n\n%s%s", o.Machine, o.Commit, o.Rounds, align(table, 3), o.notes())
+	return fmt.Sprintf("\n%s, commit %s, rounds: %d\n\n%s%s", o.Machine, o.Commit, o.Rounds, align(table, 3), o.notes())
 }
 
 // notes returns what makes the figures doubtful.

@@ -27,7 +27,7 @@ func sampleOutput() output {
 
 func TestText(t *testing.T) {
 	want := `
-2 × CPU, Linux 6.1, go1, own network namespace with reno, commit abc1234, 2 rounds
+2 × CPU, Linux 6.1, go1, own network namespace with reno, commit abc1234, rounds: 2
 
 row       program  figure                   median    min–max  ÷ floor    min–max  0123456    min–max  ÷ 0123456    min–max
 echo/1:1  C floor  CPU, µs/message            7.50  5.00–10.0
