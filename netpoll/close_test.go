@@ -246,3 +246,75 @@ func TestSlotReusedWithinABatch(t *testing.T) {
 		})
 	}
 }
+
+// A peer that is gone needs no waiting for, whatever was still to be sent to it.
+func TestPeerResetsWhileClosing(t *testing.T) {
+	for _, kernelBytes := range []int{0, 16 << 10} {
+		s, l, addr := newSink(t, netpoll.Config{Linger: time.Hour, KernelBytes: kernelBytes})
+		c := dial(t, addr)
+		conn := wait(t, s.conn, "the connection")
+		w := writer{r: random(t)}
+		w.fill(t, l, conn)
+		on(t, l, func() { l.Close(conn, []byte("last words")) })
+		_ = c.SetLinger(0)
+		_ = c.Close()
+		until(t, l, "the slot to be free", func() bool { st := l.Stats(); return st.Conns == 0 && st.Lingering == 0 })
+		on(t, l, func() {
+			if n := len(s.ends); n != 1 {
+				t.Errorf("%d ends told", n)
+			}
+		})
+	}
+}
+
+// Input that is kept goes with its connection, and output that is held does not come to the slot's next owner.
+func TestEndWithInputKeptAndOutputHeld(t *testing.T) {
+	for _, abort := range []bool{false, true} {
+		conns := make(chan netpoll.Conn, 2)
+		l, addr := serve(t, netpoll.Config{KernelBytes: 16 << 10, Linger: time.Millisecond}, func(h *hooks) {
+			h.opened = func(c netpoll.Conn, _ int) { conns <- c }
+			h.read = func(netpoll.Conn, []byte) int { return 0 }
+		})
+		first := dial(t, addr)
+		mustWrite(t, first, []byte("kept"))
+		old := wait(t, conns, "the connection")
+		until(t, l, "the input", func() bool { return l.Stats().ReadBytes == 4 })
+		w := writer{r: random(t)}
+		w.fill(t, l, old)
+		on(t, l, func() {
+			if abort {
+				l.Abort(old)
+			} else {
+				l.Close(old)
+			}
+		})
+		until(t, l, "the slot to be free", func() bool { st := l.Stats(); return st.Conns == 0 && st.Lingering == 0 })
+		second := dial(t, addr)
+		heir := wait(t, conns, "the next owner")
+		if uint32(heir) != uint32(old) {
+			t.Errorf("slot of %#x is not that of %#x", heir, old)
+		}
+		on(t, l, func() { l.Close(heir, []byte("mine")) })
+		if got := mustEnd(t, second); string(got) != "mine" {
+			t.Errorf("the next owner got %d bytes", len(got))
+		}
+	}
+}
+
+// Ends are kept in one list, whose gone entries are cut off from time to time.
+func TestManyEndsAtOnce(t *testing.T) {
+	const conns = 3000
+	l, addr := serve(t, netpoll.Config{Linger: 20 * time.Millisecond}, func(h *hooks) {
+		h.opened = func(c netpoll.Conn, _ int) { h.loop.Close(c, []byte("full")) }
+	})
+	peers := make([]*net.TCPConn, 0, conns)
+	for range conns {
+		peers = append(peers, dial(t, addr))
+	}
+	until(t, l, "the ends", func() bool { st := l.Stats(); return st.Accepts == conns && st.Conns == 0 && st.Lingering == 0 })
+	for _, c := range peers {
+		if got := mustEnd(t, c); string(got) != "full" {
+			t.Fatalf("got %q", got)
+		}
+	}
+}

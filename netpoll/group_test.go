@@ -63,6 +63,48 @@ func TestPinningAndBatch(t *testing.T) {
 	}
 }
 
+// Connections from a shared listener go to the loop on the CPU that their packets came to.
+func TestPinnedLoopsShareAListener(t *testing.T) {
+	var allowed unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
+		t.Fatal(err)
+	}
+	if !allowed.IsSet(0) || !allowed.IsSet(1) {
+		t.Skip("CPUs 0 and 1 are not ours")
+	}
+	opened := make(chan int, 1)
+	g := newGroup(t, netpoll.Config{Loops: 2, Pin: []int{1, 0}}, func(h *hooks) {
+		h.opened = func(netpoll.Conn, int) { opened <- h.loop.Number() }
+	})
+	fd, addr := passed(t)
+	if _, err := g.Adopt(fd); err != nil {
+		t.Fatal(err)
+	}
+	g.Start()
+	for cpu := range 2 {
+		var set unix.CPUSet
+		set.Set(cpu)
+		done := make(chan net.Conn, 1)
+		go func() { // on the loopback the packets come to the CPU that sends them
+			runtime.LockOSThread()
+			_ = unix.SchedSetaffinity(0, &set)
+			c, err := net.DialTimeout("tcp", addr, limit)
+			if err != nil {
+				t.Error(err)
+			}
+			done <- c
+		}()
+		loop := wait(t, opened, "the connection")
+		if c := wait(t, done, "the client"); c != nil {
+			_ = c.Close()
+		}
+		t.Logf("from CPU %d to loop %d", cpu, loop)
+		if want := 1 - cpu; loop != want {
+			t.Errorf("from CPU %d to loop %d, want %d", cpu, loop, want)
+		}
+	}
+}
+
 func TestBadCPUIsReported(t *testing.T) {
 	g := newGroup(t, netpoll.Config{Loops: 2, Pin: []int{0, 1000}, SchedBatch: true}, echoFrames)
 	addr := listen(t, g)

@@ -33,7 +33,8 @@ type Handler interface {
 	// Read lends what was received, behind what an earlier Read left unused, and returns how much of it is used up.
 	Read(c Conn, in []byte) (used int)
 	// Backlog reports that the kernel stopped taking output, or that the high-water mark refused a Write (pending bytes
-	// are waiting), or that it took all again (pending is 0).
+	// are waiting), or that it took all again (pending is 0). With pending over 0 it is no place for a Write to c, which
+	// would call it again.
 	Backlog(c Conn, pending int)
 	// Closed is called once for each Opened, and for a Dial that came to nothing. why is nil after Close and Abort,
 	// io.EOF when the peer ended the stream; what was written to c before that is still sent if the peer takes it. The tag

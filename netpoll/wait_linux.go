@@ -25,9 +25,9 @@ const rawTurns = 3
 // longestWait keeps the milliseconds within the 32 bits that the system call takes.
 const longestWait = time.Hour
 
-// Procs returns the GOMAXPROCS with which the given number of loops may wait raw: each sleeping loop holds a P, and the
-// other goroutines need two at least. Who sets it keeps the runtime from following the CPU limit of a control group, which
-// could take the Ps away later.
+// Procs returns the GOMAXPROCS with which the given number of loops, of all groups, may wait raw: each sleeping loop holds a
+// P, and the other goroutines need two at least. Who sets it keeps the runtime from following the CPU limit of a control
+// group, which could take the Ps away later.
 func Procs(loops int) int { return max(loops+2, runtime.NumCPU()) }
 
 func mayWaitRaw(loops int) bool {
