@@ -88,6 +88,9 @@ func checkImport(t *testing.T, pkg, file string, floor float64, name string) {
 	t.Helper()
 	switch {
 	case name == "unsafe":
+		if strings.HasSuffix(file, ".pb.go") {
+			return // generated: protobuf's own way to keep a descriptor in a string
+		}
 		if !unsafePackages[pkg] || !strings.HasSuffix(file, "_linux.go") {
 			t.Errorf("%s imports unsafe", file)
 		}

@@ -196,5 +196,8 @@ func (r *Relay) Stats() Stats {
 	for _, s := range r.streams {
 		st.Streams = append(st.Streams, s.stats())
 	}
+	for _, p := range r.ports {
+		st.Lanes = append(st.Lanes, p.lane.Len())
+	}
 	return st
 }

@@ -35,6 +35,7 @@ func (s State) String() string {
 // Stats is what the relay has counted since New.
 type Stats struct {
 	Streams []StreamStats // shard by shard, in each Manager by Manager
+	Lanes   []int         // batches of Managers that wait for each shard
 }
 
 // Flow counts one direction of a stream. Bytes are those of the messages, before HTTP/2.
@@ -46,6 +47,7 @@ type Flow struct {
 type StreamStats struct {
 	Shard, Manager int
 	Address        string
+	ManagerID      string // as it named itself; empty before that
 	State          State
 	Reachable      bool // what Port.Up says
 
@@ -126,8 +128,11 @@ func (c *counters) receipted(sentAt, now time.Time) {
 
 func (s *stream) stats() StreamStats {
 	c := &s.count
+	s.mu.Lock()
+	id := s.state.peer.id
+	s.mu.Unlock()
 	return StreamStats{
-		Shard: s.port.shard, Manager: s.out.number, Address: s.address,
+		Shard: s.port.shard, Manager: s.out.number, Address: s.address, ManagerID: id,
 		State: State(c.state.Load()), Reachable: s.out.up.Load(),
 		Sent: c.sent.read(), Received: c.received.read(),
 		Streams: c.streams.Load(), Again: c.again.Load(), Repeated: c.repeated.Load(),

@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/grpclog"
 )
 
 // version is set by the linker: make build.
@@ -26,7 +27,11 @@ const (
 // errQuiet ends the process with exitNot after the command has said why.
 var errQuiet = errors.New("")
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	// What gRPC has to say to an operator, relay says in edged's own words; its own would be lines on standard error.
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 func run(args []string, stdout, stderr io.Writer) int {
 	began := false // the arguments were understood

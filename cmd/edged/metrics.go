@@ -58,6 +58,9 @@ func (s source) Metrics() []admin.Metric {
 		m.frames(&st.Shards[i], reactor)
 		m.loop(&st.Shards[i], reactor)
 	}
+	for i, n := range st.Relay.Lanes {
+		m.gauge("edged_lane_batches", "batches of Managers that wait for their reactor", n, label("reactor", strconv.Itoa(i)))
+	}
 	for i := range st.Relay.Streams {
 		m.stream(&st.Relay.Streams[i])
 	}

@@ -98,6 +98,9 @@ func managerStatus(r relay.Stats) []admin.ManagerStatus {
 		}
 		m := &all[st.Manager]
 		m.Address = st.Address
+		if st.ManagerID != "" {
+			m.ID = st.ManagerID
+		}
 		if st.State == relay.StateUp {
 			m.Streams++
 			m.State = relay.StateUp.String()
