@@ -18,7 +18,7 @@ const farewell = time.Second
 var errReader = errors.New("client: reader ended")
 
 // link is one connection. Two goroutines share it: the life-cycle's, which writes and watches the time (run), and the
-// reader (read), which it starts and outlives.
+// reader (read), which run starts and oneLink waits for.
 type link struct {
 	c    *Client  // static
 	conn net.Conn // static
