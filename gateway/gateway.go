@@ -116,7 +116,8 @@ func (g *Gateway) open(reactors int, o Options) (err error) {
 		Loops:       reactors,
 		MaxConns:    perShard + spareFiles,
 		KernelBytes: kernelBytes,
-		UserTimeout: g.cfg.WriteTimeout,
+		// Later than deadlines.go finds a slow consumer at the latest, whom the kernel would end without a BYE.
+		UserTimeout: 2*g.cfg.WriteTimeout + g.checkEvery,
 		SchedBatch:  g.cfg.SchedBatch,
 	}, func(l *netpoll.Loop) netpoll.Handler {
 		s := newShard(g, l, perShard)

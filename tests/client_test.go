@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -140,6 +141,24 @@ func (c *client) login(who string) (w wire.Welcome, err error) {
 func dialIn(t *testing.T, address, who string) *client {
 	t.Helper()
 	c := dial(t, address)
+	must(c.login(who))(t)
+	return c
+}
+
+// dialNarrow is dialIn with a receive buffer of a few KiB, so that little goes out to a client that does not read. It must be
+// set before the connection is made: a window once offered is not taken back.
+func dialNarrow(t *testing.T, address, who string) *client {
+	t.Helper()
+	d := net.Dialer{Timeout: patience, Control: func(_, _ string, raw syscall.RawConn) error {
+		var err error
+		called := raw.Control(func(fd uintptr) {
+			err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4<<10)
+		})
+		return errors.Join(called, err)
+	}}
+	conn := must(d.Dial("tcp", address))(t)
+	c := &client{t: t, conn: conn, r: bufio.NewReaderSize(conn, 1<<10)}
+	t.Cleanup(c.close)
 	must(c.login(who))(t)
 	return c
 }

@@ -20,6 +20,12 @@ import (
 // plain is a Manager made of generated code only, as one in any other language would be. It gives no receipts, remembers
 // every item, and answers what answer says.
 type plain struct {
+	*plainServer
+	t *testing.T // whose goroutine calls the methods
+}
+
+// plainServer is what the gateway's streams share.
+type plainServer struct {
 	edgedpb.UnimplementedManagerServer
 	t       *testing.T
 	address string
@@ -44,15 +50,18 @@ func newPlain(t *testing.T, answer func(*edgedpb.UpItem) []*edgedpb.DownItem, op
 	if answer == nil {
 		answer = echo
 	}
-	p := &plain{t: t, items: newRecord(), answer: answer}
+	p := &plain{&plainServer{t: t, items: newRecord(), answer: answer}, t}
 	lis := must(net.Listen("tcp", "127.0.0.1:0"))(t)
 	p.address = lis.Addr().String()
 	srv := grpc.NewServer(append(patientServer(), options...)...)
-	edgedpb.RegisterManagerServer(srv, p)
+	edgedpb.RegisterManagerServer(srv, p.plainServer)
 	go func() { _ = srv.Serve(lis) }()
 	t.Cleanup(srv.Stop)
 	return p
 }
+
+// in is the same Manager for a sub-test.
+func (p *plain) in(t *testing.T) *plain { return &plain{p.plainServer, t} }
 
 // patientServer lets a gateway ping as often as it does.
 func patientServer() []grpc.ServerOption {
@@ -73,7 +82,7 @@ func echo(it *edgedpb.UpItem) []*edgedpb.DownItem {
 }
 
 // Relay serves one stream.
-func (p *plain) Relay(call grpc.BidiStreamingServer[edgedpb.Upstream, edgedpb.Downstream]) error {
+func (p *plainServer) Relay(call grpc.BidiStreamingServer[edgedpb.Upstream, edgedpb.Downstream]) error {
 	first, err := call.Recv()
 	if err != nil {
 		return err
@@ -113,7 +122,7 @@ func (p *plain) Relay(call grpc.BidiStreamingServer[edgedpb.Upstream, edgedpb.Do
 	}
 }
 
-func (p *plain) forget(gone *plainStream) {
+func (p *plainServer) forget(gone *plainStream) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i, s := range p.streams {

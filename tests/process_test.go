@@ -114,6 +114,13 @@ func startFile(t *testing.T, file, admin string, files int) *gateway {
 	return g
 }
 
+// in is the same gateway for a sub-test, which may ask it but not end it.
+func (g *gateway) in(t *testing.T) *gateway {
+	other := *g
+	other.t = t
+	return &other
+}
+
 // watch reads standard output until its end, which is the process's.
 func (g *gateway) watch(out *bufio.Scanner, first chan<- string) {
 	for n := 0; out.Scan(); n++ {
