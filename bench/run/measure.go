@@ -79,15 +79,14 @@ func (b *bench) measureRow(r row, round int, all *results) string {
 			return ""
 		}
 		if err != nil {
-			all.fail(r.name, fmt.Sprintf("%s, %s, round %d: %v", r.name, who, round+1, err))
+			all.failures = append(all.failures, fmt.Sprintf("%s, %s, round %d: %v", r.name, who, round+1, err))
 			said = append(said, who+" FAILED: "+err.Error())
 			continue
 		}
 		for _, v := range found.values {
-			all.put(seriesKey{r.name, s.who, v.figure, s.base}, round, v.value)
+			all.put(seriesKey{r.name, s.who, v.figure, s.base}, round, v.value, found.otherCPU)
 		}
-		all.other = append(all.other, found.otherCPU)
-		said = append(said, who+" "+found.String())
+		said = append(said, who+" "+found.String()+mark(found.otherCPU))
 	}
 	return strings.Join(said, " · ")
 }

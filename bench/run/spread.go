@@ -57,24 +57,20 @@ type results struct {
 	rounds   int
 	order    []seriesKey // in which they were first measured
 	values   map[seriesKey][]float64
-	other    []float64       // CPUs that the rest of the machine used, of each measurement
-	failed   map[string]bool // rows
+	others   map[seriesKey][]float64 // CPUs that the rest of the machine used meanwhile
 	failures []string
 }
 
 func newResults(rounds int) *results {
-	return &results{rounds: rounds, values: make(map[seriesKey][]float64), failed: make(map[string]bool)}
+	return &results{rounds: rounds, values: make(map[seriesKey][]float64), others: make(map[seriesKey][]float64)}
 }
 
-func (r *results) put(k seriesKey, round int, v float64) {
+func (r *results) put(k seriesKey, round int, v, others float64) {
 	if r.values[k] == nil {
 		r.order = append(r.order, k)
 		r.values[k] = slices.Repeat([]float64{math.NaN()}, r.rounds)
+		r.others[k] = slices.Clone(r.values[k])
 	}
 	r.values[k][round] = v
-}
-
-func (r *results) fail(row, what string) {
-	r.failed[row] = true
-	r.failures = append(r.failures, what)
+	r.others[k][round] = others
 }

@@ -58,10 +58,10 @@ func TestResultsLine(t *testing.T) {
 	base := now
 	base.base = true
 	for round, v := range []float64{1, 2, 4} {
-		r.put(floorKey, round, v)
-		r.put(now, round, 2*v)
+		r.put(floorKey, round, v, 0)
+		r.put(now, round, 2*v, 0)
 		if round != 1 {
-			r.put(base, round, 4*v) // failed in the second round
+			r.put(base, round, 4*v, 0) // failed in the second round
 		}
 	}
 	l := r.line(now)

@@ -20,7 +20,6 @@ type output struct {
 	Rounds   int      `json:"rounds"`
 	Lines    []line   `json:"lines"`
 	Failures []string `json:"failures"`
-	OtherCPU *spread  `json:"other_cpu"` // CPUs that the rest of the machine used
 }
 
 // line is one figure of one program in one row.
@@ -32,11 +31,12 @@ type line struct {
 	PerFloor *spread `json:"per_floor,omitempty"` // this ÷ the C floor of the same round
 	Base     *spread `json:"base,omitempty"`
 	PerBase  *spread `json:"per_base,omitempty"` // this ÷ the base of the same round
+	OtherCPU *spread `json:"other_cpu"`          // CPUs that the rest of the machine used meanwhile
 }
 
 // output puts the results into lines, row by row.
 func (b *bench) output(m machine, rows []row, all *results) output {
-	out := output{Machine: m, Commit: b.commit, Base: b.baseCommit, Rounds: b.set.rounds, Failures: all.failures, OtherCPU: spreadOf(all.other)}
+	out := output{Machine: m, Commit: b.commit, Base: b.baseCommit, Rounds: b.set.rounds, Failures: all.failures}
 	for _, r := range rows {
 		for _, k := range all.order {
 			if k.row == r.name && !k.base {
@@ -49,7 +49,7 @@ func (b *bench) output(m machine, rows []row, all *results) output {
 
 func (r *results) line(k seriesKey) line {
 	now := r.values[k]
-	l := line{Row: k.row, Who: k.who, Figure: k.figure, Now: spreadOf(now)}
+	l := line{Row: k.row, Who: k.who, Figure: k.figure, Now: spreadOf(now), OtherCPU: spreadOf(r.others[k])}
 	below := seriesKey{row: k.row, who: floorFree.who, figure: k.figure}
 	if k.figure.perFloor && below != k {
 		l.PerFloor = spreadOf(ratios(now, r.values[below]))
@@ -78,7 +78,7 @@ func (o output) text() string {
 	table := [][]string{header}
 	last := ""
 	for _, l := range o.Lines {
-		cells := []string{l.Row, l.Who, l.Figure.String()}
+		cells := []string{l.Row, l.Who + mark(l.OtherCPU.Median), l.Figure.String()}
 		if l.Row == last {
 			cells[0] = ""
 		}
@@ -97,15 +97,34 @@ func (o output) text() string {
 // notes returns what makes the figures doubtful.
 func (o output) notes() string {
 	var s strings.Builder
-	if o.OtherCPU != nil && o.OtherCPU.Median > busyCPUs {
-		fmt.Fprintf(&s, "\nThe rest of the machine used %.2f CPUs meanwhile (up to %.2f): these figures are worth little.\n",
-			o.OtherCPU.Median, o.OtherCPU.Max)
+	if n := o.disturbed(); n > 0 {
+		fmt.Fprintf(&s, "\n* %d of %d lines: something else used more than %v CPUs meanwhile, in the middle round. They are worth nothing.\n",
+			n, len(o.Lines), busyCPUs)
 	}
 	for _, f := range o.Failures {
 		first, _, _ := strings.Cut(f, "\n")
 		fmt.Fprintf(&s, "\nFAILED: %s\n", first)
 	}
 	return s.String()
+}
+
+// disturbed returns how many lines carry a mark.
+func (o output) disturbed() int {
+	n := 0
+	for _, l := range o.Lines {
+		if mark(l.OtherCPU.Median) != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// mark returns what stands behind a program that was not alone.
+func mark(otherCPU float64) string {
+	if otherCPU > busyCPUs {
+		return " *"
+	}
+	return ""
 }
 
 func spreadCells(s *spread, format func(float64) string) []string {

@@ -13,14 +13,13 @@ func sampleOutput() output {
 	rows := []row{{name: "echo/1:1"}, {name: "idle"}}
 	put := func(row, who string, f figure, base bool, values ...float64) {
 		for i, v := range values {
-			all.put(seriesKey{row, who, f, base}, i, v)
+			all.put(seriesKey{row, who, f, base}, i, v, 0.02)
 		}
 	}
 	put("echo/1:1", floorFree.who, messageCPU, false, 5, 10)
 	put("echo/1:1", "netpoll", messageCPU, false, 6, 11)
 	put("echo/1:1", "netpoll", messageCPU, true, 8, 22)
 	put("idle", "edged", userBytes, false, 266.4)
-	all.other = []float64{0.01, 0.02}
 	b := &bench{commit: "abc1234", baseCommit: "0123456", set: settings{rounds: 2}}
 	return b.output(machine{CPU: "2 × CPU", Kernel: "6.1", Go: "go1", Congestion: "reno", Isolated: true}, rows, all)
 }
@@ -44,10 +43,13 @@ func TestNotes(t *testing.T) {
 	if n := o.notes(); n != "" {
 		t.Errorf("a quiet run says %q", n)
 	}
-	o.OtherCPU = spreadOf([]float64{0.5, 1.5, 0.2})
+	o.Lines[1].OtherCPU = spreadOf([]float64{0.5, 1.5, 0.2})
+	if got := o.text(); !strings.Contains(got, "netpoll *  CPU") || strings.Contains(got, "C floor *") {
+		t.Errorf("the mark is not where it belongs:\n%s", got)
+	}
 	o.Failures = []string{"idle, edged, round 1: it died; it said:\nlong story"}
 	n := o.notes()
-	for _, want := range []string{"0.50 CPUs meanwhile (up to 1.50)", "FAILED: idle, edged, round 1"} {
+	for _, want := range []string{"* 1 of 3 lines", "FAILED: idle, edged, round 1"} {
 		if !strings.Contains(n, want) {
 			t.Errorf("%q is not in %q", want, n)
 		}
