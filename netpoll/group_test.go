@@ -150,20 +150,7 @@ func TestStopLeavesNothing(t *testing.T) {
 		peers = append(peers, dial(t, addr))
 	}
 	for i := range clients {
-		c := wait(t, conns, "a connection")
-		for _, l := range g.Loops() {
-			on(t, l, func() {
-				switch i % 4 { // c is one of one loop only; for the other one it is another, or stale
-				case 0:
-					l.Close(c, make([]byte, 100))
-				case 1:
-					l.Write(c, make([]byte, 3<<20))
-				case 2:
-					l.Write(c, make([]byte, 3<<20))
-					l.Close(c)
-				}
-			})
-		}
+		leaveIn(t, g, wait(t, conns, "a connection"), i%4)
 	}
 	for _, l := range g.Loops() {
 		on(t, l, func() {
@@ -192,6 +179,24 @@ func TestStopLeavesNothing(t *testing.T) {
 	}
 	if n := settled(t, func(testing.TB) int { return runtime.NumGoroutine() }); n > goroutines {
 		t.Errorf("%d goroutines, %d before", n, goroutines)
+	}
+}
+
+// leaveIn brings c into one of four states. It is one of one loop only; for the other one it is another, or stale.
+func leaveIn(t *testing.T, g *netpoll.Group, c netpoll.Conn, state int) {
+	t.Helper()
+	for _, l := range g.Loops() {
+		on(t, l, func() {
+			switch state {
+			case 0:
+				l.Close(c, make([]byte, 100))
+			case 1:
+				l.Write(c, make([]byte, 3<<20))
+			case 2:
+				l.Write(c, make([]byte, 3<<20))
+				l.Close(c)
+			}
+		})
 	}
 }
 
