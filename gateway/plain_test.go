@@ -115,11 +115,16 @@ func (m *plain) resume() {
 	}
 }
 
-// send gives one batch of items to the stream of reactor 0.
+// send gives one batch of items to the stream of reactor 0, or to another one while that is not there.
 func (m *plain) send(items ...*edgedpb.DownItem) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.streams[0]
+	for _, any := range m.streams {
+		if s == nil {
+			s = any
+		}
+	}
 	if err := s.Send(&edgedpb.Downstream{Items: items}); err != nil && s.Context().Err() == nil {
 		m.t.Error(err)
 	}

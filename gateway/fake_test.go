@@ -1,0 +1,197 @@
+package gateway
+
+import (
+	"log/slog"
+	"net"
+	"testing"
+	"time"
+
+	"edged/batch"
+	"edged/relay"
+)
+
+const patience = 5 * time.Second
+
+// fakePort is a port whose Managers do what a test says. It is touched on the shard's thread alone, by bench.on.
+type fakePort struct {
+	managers []fakeManager
+	events   []relay.Event
+	free     []*relay.Batch
+	recycle  bool // batches are used again at once instead of being kept
+	batches  int
+}
+
+// fakeManager is one of them. Batches go from queue, as they are read, to kept, where they wait for a receipt.
+type fakeManager struct {
+	up, full, wanted bool
+	process          int
+	queue, kept      []*relay.Batch
+}
+
+func (p *fakePort) Managers() int { return len(p.managers) }
+func (p *fakePort) Up(m int) bool { return p.managers[m].up }
+func (p *fakePort) Pending() bool { return len(p.events) > 0 }
+
+func (p *fakePort) Take(m int) *relay.Batch {
+	if p.managers[m].full {
+		p.managers[m].wanted = true
+		return nil
+	}
+	if n := len(p.free); n > 0 {
+		b := p.free[n-1]
+		p.free = p.free[:n-1]
+		b.Items = b.Items[:0]
+		return b
+	}
+	return &relay.Batch{Items: make([]byte, 0, 20000)}
+}
+
+func (p *fakePort) Send(m int, b *relay.Batch) {
+	p.batches++
+	if p.recycle {
+		p.free = append(p.free, b)
+	} else if len(b.Items) > 0 {
+		p.managers[m].queue = append(p.managers[m].queue, b)
+	}
+}
+
+// Next also does what the relay does with an event's batches: those that were sent before the shard sees it are lost too.
+func (p *fakePort) Next() (relay.Event, bool) {
+	if len(p.events) == 0 {
+		return relay.Event{}, false
+	}
+	e := p.events[0]
+	p.events = p.events[1:]
+	m := &p.managers[e.Manager]
+	if e.Kind == relay.EventNew || e.Kind == relay.EventGone && len(p.managers) > 1 {
+		e.Lost = append(m.kept, m.queue...)
+		m.kept, m.queue = nil, nil
+	}
+	return e, true
+}
+
+func (p *fakePort) tell(k relay.EventKind, m int) {
+	p.events = append(p.events, relay.Event{Kind: k, Manager: m})
+}
+
+// items is what a Manager says.
+func (p *fakePort) items(m int, b []byte) {
+	p.events = append(p.events, relay.Event{Kind: relay.EventItems, Manager: m, Items: b})
+}
+
+// bench is a shard on a real loop with a fake port.
+type bench struct {
+	testing.TB
+	g    *Gateway
+	s    *shard
+	port *fakePort
+}
+
+func newBench(t testing.TB, managers int, change ...func(*Config)) *bench {
+	t.Helper()
+	o := Options{Config: Default(), Listeners: []Listener{DefaultListener()}, Managers: relay.Default(), Files: 20000,
+		Log: slog.New(slog.DiscardHandler)}
+	o.Config.Reactors, o.Config.Capacity = 1, 1000
+	o.Listeners[0].Address = "127.0.0.1:0"
+	for _, f := range change {
+		f(&o.Config)
+	}
+	g, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{TB: t, g: g, s: g.shards[0], port: &fakePort{managers: make([]fakeManager, managers)}}
+	for i := range b.port.managers {
+		b.port.managers[i].up = true
+	}
+	b.s.port = b.port
+	b.s.managers = newManagers(managers)
+	g.Start()
+	t.Cleanup(g.group.Stop)
+	return b
+}
+
+func newManagers(n int) managers { return managers{list: make([]manager, n), bound: 64 << 10} }
+
+// on runs f on the shard's thread.
+func (b *bench) on(f func()) {
+	b.Helper()
+	done := make(chan struct{})
+	b.s.loop.Post(func() { defer close(done); f() })
+	select {
+	case <-done:
+	case <-time.After(patience):
+		b.Fatal("the shard does not answer")
+	}
+}
+
+// turn runs f and lets the shard finish its turn.
+func (b *bench) turn(f func()) {
+	b.Helper()
+	b.on(f)
+	b.on(func() {})
+}
+
+// dial opens a connection and returns its link, if it became one.
+func (b *bench) dial() (net.Conn, linkName) {
+	b.Helper()
+	conn, err := net.Dial("tcp", b.g.Addresses()[0])
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(6 * patience))
+	name, seen := linkName{}, false
+	for end := time.Now().Add(patience); !seen && time.Now().Before(end); {
+		b.on(func() {
+			for _, n := range b.s.count.Refused {
+				seen = seen || n > 0
+			}
+			b.s.links.Each(0, b.s.links.Cap(), func(place, uniq uint32, l *link) {
+				if b.s.loop.Remote(l.conn).String() == conn.LocalAddr().String() {
+					name, seen = linkName{place, uniq}, true
+				}
+			})
+		})
+	}
+	if !seen {
+		b.Fatal("the connection was not taken")
+	}
+	return conn, name
+}
+
+// read lends bytes of the client to the shard, as the loop would, and returns what it left. On the shard's thread.
+func (b *bench) read(n linkName, in []byte) []byte {
+	l := b.s.links.Get(n.place, n.uniq)
+	if l == nil {
+		return nil
+	}
+	return in[b.s.Read(l.conn, in):]
+}
+
+// sent are the items that are on their way to a Manager. On the shard's thread.
+func (b *bench) sent(m int) (all []batch.UpItem) {
+	for _, q := range b.port.managers[m].queue {
+		all = append(all, parse(b, q.Items)...)
+	}
+	return all
+}
+
+func parse(t testing.TB, items []byte) (all []batch.UpItem) {
+	it := batch.UpItems(items)
+	for {
+		item, _, ok := it.Next()
+		if !ok {
+			break
+		}
+		var up batch.UpItem
+		if err := batch.ParseUpItem(item, &up); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, up)
+	}
+	if it.Err() != nil {
+		t.Fatal(it.Err())
+	}
+	return all
+}
