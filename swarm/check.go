@@ -74,15 +74,38 @@ func (r *loop) account(place, seq uint32) bool {
 	return true
 }
 
+// closeAccount ends the numbering of a link that was up: the next one begins with 1 again, for the Manager knows links, and
+// those it forgets. In phaseFinish and later the answers are accounted for by finish.
+func (r *loop) closeAccount(place uint32, l *link) {
+	if l.flags&finishing != 0 {
+		l.flags &^= finishing
+		r.awaiting--
+		r.noReport(place)
+	}
+	if r.phase >= phaseFinish {
+		return
+	}
+	if r.ledgers != nil {
+		r.missing(place, l)
+		r.ledgers[place] = Ledger{}
+	}
+	l.sent, l.manager = 0, 0
+}
+
+// missing lists the answers that did not come.
+func (r *loop) missing(place uint32, l *link) {
+	if t := r.ledgers[place].Report(l.sent); t.Missing > 0 {
+		r.count.fault += uint64(t.Missing)
+		r.note(&r.find.checks.Answers.Missing, place, uint64(t.Missing), t.First...)
+	}
+}
+
 // finish asks the Manager for its account of a link; the walk of phaseFinish.
 func (r *loop) finish(place uint32, l *link) {
 	if l.sent == 0 {
 		return
 	}
-	if t := r.ledgers[place].Report(l.sent); t.Missing > 0 {
-		r.count.fault += uint64(t.Missing)
-		r.note(&r.find.checks.Answers.Missing, place, uint64(t.Missing), t.First...)
-	}
+	r.missing(place, l)
 	if l.state != up {
 		r.noReport(place)
 		return

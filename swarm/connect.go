@@ -205,11 +205,7 @@ func (r *loop) drop(place uint32, l *link) {
 		r.links[last].dense = l.dense
 		r.ups = r.ups[:len(r.ups)-1]
 		r.giveUp(l)
-		if l.flags&finishing != 0 {
-			l.flags &^= finishing
-			r.awaiting--
-			r.noReport(place)
-		}
+		r.closeAccount(place, l)
 	}
 	l.state = gone
 	if c := l.conn; c != 0 {

@@ -29,11 +29,13 @@ const (
 	pass action = iota
 	lose
 	double
-	hold         // deliver it after the next one of the same link and way
-	flipFiller   // change a byte behind the head
-	flipMagic    // change a byte of the head
-	truncate     // leave the last byte out
-	stall        // hold everything of all links for a while
+	hold       // deliver it after the next one of the same link and way
+	flipFiller // change a byte behind the head
+	flipMagic  // change a byte of the head
+	truncate   // leave the last byte out
+	stall      // hold everything of all links for a while
+	dismiss    // deliver it, then BYE 8
+	dismissUnheard
 	protocolless // send what no gateway may send
 )
 
@@ -71,15 +73,15 @@ type seen struct {
 }
 
 type client struct {
-	conn netpoll.Conn
-	user *user
-	held [2][]byte
+	conn    netpoll.Conn
+	user    *user
+	manager swarm.Answerer
+	held    [2][]byte
 }
 
 type user struct {
-	name    string
-	manager swarm.Answerer
-	hellos  int
+	name   string
+	hellos int
 }
 
 // start serves on a loopback port until the test ends.
@@ -242,7 +244,7 @@ func (g *gateway) greetNow(c netpoll.Conn) {
 // up takes a message to the Manager, and its answer back.
 func (g *gateway) up(cl *client, payload []byte) {
 	g.treat(cl, upward, payload, func(payload []byte) {
-		answer := cl.user.manager.Answer(nil, payload)
+		answer := cl.manager.Answer(nil, payload)
 		g.treat(cl, downward, answer, func(answer []byte) {
 			g.loop.Write(cl.conn, wire.Append(nil, wire.KindData, answer))
 		})
@@ -276,6 +278,12 @@ func (g *gateway) treat(cl *client, w way, b []byte, deliver func([]byte)) {
 	case stall:
 		g.until = g.loop.Now() + stallTime
 		g.stalled = append(g.stalled, func() { deliver(b) })
+		return
+	case dismiss, dismissUnheard:
+		if what == dismiss {
+			deliver(b)
+		}
+		g.loop.Close(cl.conn, wire.AppendBye(nil, wire.ByeDraining, time.Millisecond, ""))
 		return
 	case protocolless:
 		g.loop.Write(cl.conn, []byte{0, 1, 99})

@@ -49,21 +49,26 @@ type loop struct {
 
 	now    time.Duration
 	millis linkpool.Millis
-	phase  phase
-	told   bool   // the end of the phase was reported
-	walk   uint32 // how far the phase's walk over all links has come
-	more   bool   // a budget was used up: turn again at once
-	buf    []byte // for the frame that is being made
-	login  loginMaker
+	stage
+	more  bool   // a budget was used up: turn again at once
+	buf   []byte // for the frame that is being made
+	login loginMaker
 
 	opening  opening
 	schedule schedule
 	flying   uint64 // sum over the links
-	awaiting int    // accounts that the Manager still owes
-	upAtEnd  int    // when phaseLeave began
 
 	count tally
 	find  findings
+}
+
+// stage is where a loop stands in the run.
+type stage struct {
+	phase    phase
+	told     bool   // the end of the phase was reported
+	walk     uint32 // how far the phase's walk over all links has come
+	awaiting int    // accounts that the Manager still owes
+	upAtEnd  int    // links that were up when phaseLeave began
 }
 
 // event tells the coordinator that a loop has come to the end of a phase.

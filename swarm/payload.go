@@ -8,8 +8,10 @@ import "encoding/binary"
 //	4       op
 //	5..8    the client's number of the message, from 1
 //	9..16   when it was sent, ns of the client's clock; the Manager returns it untouched
-//	17..20  the Manager's number of the answer on this user, from 1; 0 from a client
+//	17..20  the Manager's number of the answer on this link, from 1; 0 from a client
 //	21..    echo: filler, which the client knows again; report: a Tally
+//
+// Both sides' numbers are those of one link: a client that comes back begins with 1 again.
 const PayloadHead = 21
 
 const magic = "swm1"
@@ -139,8 +141,8 @@ func ParseReport(rest []byte) (Tally, bool) {
 	return t, uint32(len(t.First)) <= t.Missing
 }
 
-// Answerer is the Manager's side of the echo contract for one user. The zero value is ready. It belongs to whoever handles
-// that user's messages, one at a time.
+// Answerer is the Manager's side of the echo contract for one link. The zero value is ready. It belongs to whoever handles
+// that link's messages, one at a time.
 type Answerer struct {
 	ledger  Ledger
 	answers uint32

@@ -383,6 +383,40 @@ func TestReconnectObeysRetryAfter(t *testing.T) {
 	}
 }
 
+// A link that comes back is checked as a new one. What was in flight when the gateway sent it away is missing; when
+// nothing was, all is well.
+func TestCheckerOverReconnects(t *testing.T) {
+	for name, w := range map[string]way{"nothing in flight": downward, "a message in flight": upward} {
+		t.Run(name, func(t *testing.T) {
+			g := &gateway{}
+			g.harm = func(user string, dir way, p swarm.Payload) action {
+				switch {
+				case dir != w || p.Seq != 3 || p.Op != swarm.OpEcho || g.users[user].hellos > 1:
+					return pass
+				case dir == upward:
+					return dismissUnheard
+				}
+				return dismiss
+			}
+			cfg := config(g.start(t))
+			cfg.Checker, cfg.Reconnect, cfg.Think, cfg.Duration = true, true, 10*time.Millisecond, 1500*time.Millisecond
+			rep := run(t, cfg)
+			c := rep.Connections
+			if c.Byes["draining"] != 20 || c.Retries != 20 || c.Up != 20 || rep.Check.Reports != 20 || rep.Corrupt.Total != 0 {
+				t.Errorf("%+v, %d reports", c, rep.Check.Reports)
+			}
+			if w == downward {
+				wantOK(t, rep)
+				return
+			}
+			missing := rep.Check.Answers.Missing
+			if rep.Messages.Unanswered != 20 || missing.Total != 20 || !reflect.DeepEqual(missing.First[0].Numbers, []uint32{3}) {
+				t.Errorf("%d unanswered, missing %+v", rep.Messages.Unanswered, missing)
+			}
+		})
+	}
+}
+
 func TestReplacedLinksStayAway(t *testing.T) {
 	g := &gateway{greet: func(string) []byte { return wire.AppendBye(nil, wire.ByeReplaced, 0, "") }}
 	cfg := config(g.start(t))
