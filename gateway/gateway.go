@@ -31,7 +31,7 @@ type Options struct {
 	Managers  relay.Config
 	Version   string // of the binary, told to Managers
 	Files     int    // descriptors that the process may open (RLIMIT_NOFILE)
-	Log       *slog.Logger
+	Log       *slog.Logger // nil: nothing is logged
 }
 
 // Gateway holds the links of one box.
@@ -66,6 +66,9 @@ type Gateway struct {
 func New(o Options) (*Gateway, error) {
 	if n := len(o.Listeners); n == 0 || n > maxListeners {
 		return nil, fmt.Errorf("gateway: %d listeners, not between 1 and %d", n, maxListeners)
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
 	}
 	g := &Gateway{cfg: o.Config, listeners: o.Listeners, log: o.Log, epoch: uint64(time.Now().UnixNano())}
 	g.checkEvery = checkEvery(o.Config, o.Listeners)
