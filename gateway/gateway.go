@@ -29,8 +29,8 @@ type Options struct {
 	Config    Config
 	Listeners []Listener
 	Managers  relay.Config
-	Version   string // of the binary, told to Managers
-	Files     int    // descriptors that the process may open (RLIMIT_NOFILE)
+	Version   string       // of the binary, told to Managers
+	Files     int          // descriptors that the process may open (RLIMIT_NOFILE)
 	Log       *slog.Logger // nil: nothing is logged
 }
 

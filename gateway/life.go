@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"edged/batch"
@@ -57,6 +58,20 @@ func (g *Gateway) Undrain() error {
 // Wait returns when no link is left or ctx ends.
 func (g *Gateway) Wait(ctx context.Context) error {
 	return untilTrue(ctx, func() bool { return g.Links() == 0 })
+}
+
+// Farewell returns when those whose links have ended took their last bytes, or had their time to, or when ctx ends.
+func (g *Gateway) Farewell(ctx context.Context) error {
+	return untilTrue(ctx, func() bool { return !g.lingering(ctx) })
+}
+
+// lingering says whether a connection is still open whose link has ended.
+func (g *Gateway) lingering(ctx context.Context) bool {
+	st, err := g.Stats(ctx)
+	if err != nil {
+		return ctx.Err() != nil // else the loops have stopped
+	}
+	return slices.ContainsFunc(st.Shards, func(s ShardStats) bool { return s.Loop.Lingering > 0 })
 }
 
 // Stop ends the gateway: the links that are left are told by BYE and the Managers by `closed`, what is on its way to Managers is

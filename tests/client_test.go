@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -16,14 +17,15 @@ import (
 	"edged/wire"
 )
 
-// client is a client of the gateway on one connection. It is one goroutine's, but for writing beside reading.
+// client is a client of the gateway on one connection. One goroutine may read while others write.
 type client struct {
 	t    *testing.T
 	conn net.Conn
 	r    *bufio.Reader
 	link string // its link ID, after login
 
-	wrote, read int // bytes
+	wrote atomic.Int64 // bytes
+	read  int          // bytes; the reader's
 }
 
 // frame is one frame of the gateway; kind 0 is the heartbeat's answer.
@@ -66,7 +68,7 @@ func (c *client) write(b []byte) error {
 		return err
 	}
 	n, err := c.conn.Write(b)
-	c.wrote += n
+	c.wrote.Add(int64(n))
 	return err
 }
 

@@ -105,6 +105,7 @@ func TestTermFlushes(t *testing.T) {
 	}
 	g.signal(syscall.SIGTERM)
 	p.await("closed", func(it *edgedpb.UpItem) bool { return it.GetClosed() != nil })
+	pause(300 * time.Millisecond) // slow as it is
 	for i := range messages {
 		if got := c.want(wire.KindData); len(got) != size || got[0] != byte('0'+i) {
 			t.Errorf("message %d came with %d bytes", i, len(got))

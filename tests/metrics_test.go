@@ -47,7 +47,7 @@ func exchangeOf(t *testing.T, g *gateway, k *kit, links <-chan manager.Link) (wr
 	check(t, k.m.Data(<-links, nil)) // to the last link, which is still here
 	clients[9].want(wire.KindData)
 	for _, c := range clients {
-		wrote += c.wrote
+		wrote += int(c.wrote.Load())
 		read += c.read
 	}
 	return wrote, read
@@ -124,7 +124,7 @@ func streamMetrics(t *testing.T, s scrape, k *kit) {
 	if n := s.sum("edged_manager_batch_items"); n != batches || n == 0 {
 		t.Errorf("%v batches in the histogram, %v sent", n, batches)
 	}
-	if n := s.sum("edged_manager_round_trip_seconds"); n != batches {
+	if n := s.sum("edged_manager_round_trip_seconds"); n == 0 || n > batches { // a receipt may be for several
 		t.Errorf("%v round trips of %v batches", n, batches)
 	}
 	items := 0.0

@@ -137,6 +137,7 @@ func (i *instance) drainAndStop(signals <-chan os.Signal) error {
 		if err := i.gateway.Wait(ctx); err != nil {
 			i.log.Warn("links are cut", "links", i.gateway.Links())
 		}
+		_ = i.gateway.Farewell(ctx) // who has not taken its last bytes by then is cut too
 	}
 	return i.stop()
 }
