@@ -75,8 +75,7 @@ func (s *shard) Opened(c netpoll.Conn, source int) {
 	s.loop.SetTag(c, noLink)
 	place, uniq, l, why := s.admit()
 	if why != 0 {
-		s.count.Refused[why]++
-		s.loop.Close(c, s.bye(why, s.retryAfter(), ""))
+		s.refuseConn(c, why)
 		return
 	}
 	now := s.now()
@@ -94,6 +93,17 @@ func (s *shard) Opened(c netpoll.Conn, source int) {
 		}
 	}
 	s.deadlines.Set(place, s.nextDeadline(l, now))
+}
+
+// refuseConn says why a connection becomes no link. A flood of those that do not go then is cut off without a word: the files that
+// they hold are needed for Managers and operators.
+func (s *shard) refuseConn(c netpoll.Conn, why wire.Reason) {
+	s.count.Refused[why]++
+	if s.loop.Stats().Lingering >= spareFiles/2/len(s.g.shards) {
+		s.loop.Abort(c)
+		return
+	}
+	s.loop.Close(c, s.bye(why, s.retryAfter(), ""))
 }
 
 // admit gives a new link its place, or says why there is none.
