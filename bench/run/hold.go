@@ -116,7 +116,7 @@ func (b *bench) warmUp(r row, s subject, pids []int, args []string) error {
 
 // heldSample turns what was seen into figures per link.
 func heldSample(r row, s subject, before, with memory, rep report) sample {
-	found := sample{otherCPU: rep.OtherCPU}
+	found := sample{otherCPU: rep.OtherCPU, lineNs: rep.LineNs}
 	put := func(f figure, v float64) { found.values = append(found.values, value{f, v}) }
 	if r.beat == 0 {
 		put(userBytes, float64(with.user-before.user)/float64(r.links))

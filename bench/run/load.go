@@ -31,7 +31,8 @@ type report struct {
 		CPU        float64 `json:"cpu"` // of one core
 		PerFrameUs float64 `json:"us_per_frame"`
 	} `json:"servers"`
-	OtherCPU float64 `json:"other_cpu"`
+	OtherCPU float64    `json:"other_cpu"`
+	LineNs   [2]float64 `json:"line_ns"` // from CPU to CPU and back, before and after; 0: not asked for
 }
 
 func parseReport(b []byte) (report, error) {
@@ -64,6 +65,9 @@ func (r report) check(links, servers int, answers bool) error {
 // loadArgs returns cload's arguments for a subject of a row, without the address.
 func loadArgs(set settings, r row, s subject, pids []int) []string {
 	args := []string{"-c", strconv.Itoa(r.links), "-P", joinInts(pids)}
+	if len(set.line) == 2 {
+		args = append(args, "-L", joinInts(set.line))
+	}
 	switch r.mode {
 	case flow:
 		args = append(args, "-m", "echo", "-p", strconv.Itoa(r.depth), "-t", strconv.Itoa(s.clients()), "-d", seconds(set.window), "-w", seconds(set.warm))

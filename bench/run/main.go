@@ -28,6 +28,7 @@ type settings struct {
 	links  int           // of rows that hold idle links
 	storm  int           // links of rows that count accepts
 	list   bool
+	line   []int // the two CPUs whose distance is watched; empty: there is but one
 }
 
 func main() {
@@ -79,6 +80,9 @@ func parse(args []string) (settings, error) {
 
 func run(set settings) (err error) {
 	m := look()
+	if cpus := firstCPUs(2); len(cpus) == 2 {
+		set.line = cpus
+	}
 	rows := choose(allRows(set, m.cpus), set.only)
 	if set.list {
 		for _, r := range rows {

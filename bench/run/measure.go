@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -65,36 +66,87 @@ func (b *bench) rounds(rows []row) *results {
 	return all
 }
 
-// measureRow measures the subjects of a row one right after the other, and returns a line that tells of it.
+// measureRow measures the subjects of a row one right after the other, and returns a line that tells of it. If the host
+// moved the CPUs in between, the subjects did not run on the same machine, and all are measured again, at most twice.
 func (b *bench) measureRow(r row, round int, all *results) string {
-	var said []string
-	for _, s := range withBase(r.subjects, func(p program) bool { return b.base.of(p) != "" }) {
-		found, err := b.measure(r, s)
-		b.stopAll()
-		who := s.who
-		if s.base {
-			who += " at " + b.baseCommit
-		}
+	var got []outcome
+	for try := 0; ; try++ {
+		got = b.measureSubjects(r)
 		if b.ctx.Err() != nil {
 			return ""
 		}
-		if err != nil {
-			all.failures = append(all.failures, fmt.Sprintf("%s, %s, round %d: %v", r.name, who, round+1, err))
-			said = append(said, who+" FAILED: "+err.Error())
+		if try == retries || r.mode == hold || !moved(got) {
+			break
+		}
+		all.repeated++
+	}
+	if r.mode != hold && moved(got) {
+		all.moved++
+	}
+	var said []string
+	for _, o := range got {
+		who := o.who
+		if o.base {
+			who += " at " + b.baseCommit
+		}
+		if o.err != nil {
+			all.failures = append(all.failures, fmt.Sprintf("%s, %s, round %d: %v", r.name, who, round+1, o.err))
+			said = append(said, who+" FAILED: "+o.err.Error())
 			continue
 		}
-		for _, v := range found.values {
-			all.put(seriesKey{r.name, s.who, v.figure, s.base}, round, v.value, found.otherCPU)
+		for _, v := range o.values {
+			all.put(seriesKey{r.name, o.who, v.figure, o.base}, round, v.value, o.otherCPU)
 		}
-		said = append(said, who+" "+found.String()+mark(found.otherCPU))
+		all.lineNs = append(all.lineNs, o.lineNs[:]...)
+		said = append(said, who+" "+o.String()+mark(o.otherCPU))
 	}
 	return strings.Join(said, " · ")
+}
+
+// outcome is what came of a subject.
+type outcome struct {
+	subject
+	sample
+	err error
+}
+
+// measureSubjects measures all subjects once.
+func (b *bench) measureSubjects(r row) []outcome {
+	var got []outcome
+	for _, s := range withBase(r.subjects, func(p program) bool { return b.base.of(p) != "" }) {
+		found, err := b.measure(r, s)
+		b.stopAll()
+		got = append(got, outcome{s, found, err})
+		if b.ctx.Err() != nil {
+			break
+		}
+	}
+	return got
+}
+
+const (
+	retries   = 2 // of a row whose CPUs were moved
+	farFactor = 2 // times that a cache line takes longer when they were
+)
+
+// moved says whether the CPUs were once near and once far from each other while the subjects ran.
+func moved(got []outcome) bool {
+	least, most := math.Inf(1), 0.0
+	for _, o := range got {
+		for _, ns := range o.lineNs {
+			if ns > 0 {
+				least, most = min(least, ns), max(most, ns)
+			}
+		}
+	}
+	return most > farFactor*least
 }
 
 // sample is what one measurement found.
 type sample struct {
 	values   []value
 	otherCPU float64
+	lineNs   [2]float64
 }
 
 type value struct {
@@ -248,7 +300,7 @@ func (b *bench) load(r row, s subject, pids []int, args []string) (sample, error
 	if r.mode == storm {
 		f = acceptCPU
 	}
-	found := sample{[]value{{f, rep.Servers[0].PerFrameUs}}, rep.OtherCPU}
+	found := sample{[]value{{f, rep.Servers[0].PerFrameUs}}, rep.OtherCPU, rep.LineNs}
 	if len(pids) > 1 {
 		found.values = append(found.values, value{managerCPU, rep.Servers[1].PerFrameUs})
 	}

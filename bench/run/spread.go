@@ -58,6 +58,9 @@ type results struct {
 	order    []seriesKey // in which they were first measured
 	values   map[seriesKey][]float64
 	others   map[seriesKey][]float64 // CPUs that the rest of the machine used meanwhile
+	lineNs   []float64               // from CPU to CPU and back, before and after each measurement
+	repeated int                     // times that a row was measured again because the host had moved the CPUs
+	moved    int                     // rows, counted in each round, that were kept although it had
 	failures []string
 }
 

@@ -51,6 +51,26 @@ func TestRatios(t *testing.T) {
 	}
 }
 
+func TestMoved(t *testing.T) {
+	ran := func(ns ...float64) []outcome {
+		var got []outcome
+		for i := 0; i < len(ns); i += 2 {
+			got = append(got, outcome{sample: sample{lineNs: [2]float64{ns[i], ns[i+1]}}})
+		}
+		return got
+	}
+	for _, near := range [][]float64{nil, {0, 0}, {70, 80, 60, 75}, {390, 410, 380, 400}, {70, 0, 70, 70}} {
+		if moved(ran(near...)) {
+			t.Errorf("%v: moved", near)
+		}
+	}
+	for _, far := range [][]float64{{70, 390}, {70, 70, 390, 390}, {70, 70, 70, 390}} {
+		if !moved(ran(far...)) {
+			t.Errorf("%v: not moved", far)
+		}
+	}
+}
+
 func TestResultsLine(t *testing.T) {
 	r := newResults(3)
 	floorKey := seriesKey{row: "r", who: floorFree.who, figure: messageCPU}

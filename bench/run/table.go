@@ -20,6 +20,9 @@ type output struct {
 	Rounds   int      `json:"rounds"`
 	Lines    []line   `json:"lines"`
 	Failures []string `json:"failures"`
+	LineNs   *spread  `json:"line_ns"` // how long a cache line took from CPU to CPU and back
+	Repeated int      `json:"repeated"`
+	Moved    int      `json:"moved"`
 }
 
 // line is one figure of one program in one row.
@@ -36,7 +39,8 @@ type line struct {
 
 // output puts the results into lines, row by row.
 func (b *bench) output(m machine, rows []row, all *results) output {
-	out := output{Machine: m, Commit: b.commit, Base: b.baseCommit, Rounds: b.set.rounds, Failures: all.failures}
+	out := output{Machine: m, Commit: b.commit, Base: b.baseCommit, Rounds: b.set.rounds, Failures: all.failures,
+		LineNs: spreadOf(all.lineNs), Repeated: all.repeated, Moved: all.moved}
 	for _, r := range rows {
 		for _, k := range all.order {
 			if k.row == r.name && !k.base {
@@ -100,6 +104,10 @@ func (o output) notes() string {
 	if n := o.disturbed(); n > 0 {
 		fmt.Fprintf(&s, "\n* %d of %d lines: something else used more than %v CPUs meanwhile, in the middle round. They are worth nothing.\n",
 			n, len(o.Lines), busyCPUs)
+	}
+	if l := o.LineNs; l != nil && l.Max > 0 {
+		fmt.Fprintf(&s, "\nA cache line took %.0f ns from CPU to CPU and back (%.0f–%.0f). Measured again because the host had moved the CPUs: "+
+			"%d times; kept although it had: %d.\n", l.Median, l.Min, l.Max, o.Repeated, o.Moved)
 	}
 	for _, f := range o.Failures {
 		first, _, _ := strings.Cut(f, "\n")
