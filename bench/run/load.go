@@ -32,7 +32,7 @@ type report struct {
 		PerFrameUs float64 `json:"us_per_frame"`
 	} `json:"servers"`
 	OtherCPU float64    `json:"other_cpu"`
-	LineNs   [2]float64 `json:"line_ns"` // from CPU to CPU and back, before and after; 0: not asked for
+	LineNs   [2]float64 `json:"line_ns"` // from CPU to CPU and back, before and after; 0: not asked for, or not to be had
 }
 
 func parseReport(b []byte) (report, error) {

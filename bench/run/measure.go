@@ -54,7 +54,7 @@ func (b *bench) rounds(rows []row) *results {
 				continue
 			}
 			began := time.Now()
-			line := b.measureRow(r, round, all)
+			line := b.measureRow(r, round, all, total/5)
 			if b.ctx.Err() != nil {
 				return all
 			}
@@ -67,15 +67,16 @@ func (b *bench) rounds(rows []row) *results {
 }
 
 // measureRow measures the subjects of a row one right after the other, and returns a line that tells of it. If the host
-// moved the CPUs in between, the subjects did not run on the same machine, and all are measured again, at most twice.
-func (b *bench) measureRow(r row, round int, all *results) string {
+// moved the CPUs in between, the subjects did not run on the same machine, and all are measured again: at most twice, and only
+// until so many rows were, because a host that never rests must not double the time.
+func (b *bench) measureRow(r row, round int, all *results, patience int) string {
 	var got []outcome
 	for try := 0; ; try++ {
 		got = b.measureSubjects(r)
 		if b.ctx.Err() != nil {
 			return ""
 		}
-		if try == retries || r.mode == hold || !moved(got) {
+		if try == retries || r.mode == hold || !moved(got) || failed(got) || all.repeated >= patience {
 			break
 		}
 		all.repeated++
@@ -97,7 +98,11 @@ func (b *bench) measureRow(r row, round int, all *results) string {
 		for _, v := range o.values {
 			all.put(seriesKey{r.name, o.who, v.figure, o.base}, round, v.value, o.otherCPU)
 		}
-		all.lineNs = append(all.lineNs, o.lineNs[:]...)
+		for _, ns := range o.lineNs {
+			if ns > 0 {
+				all.lineNs = append(all.lineNs, ns)
+			}
+		}
 		said = append(said, who+" "+o.String()+mark(o.otherCPU))
 	}
 	return strings.Join(said, " · ")
@@ -122,6 +127,11 @@ func (b *bench) measureSubjects(r row) []outcome {
 		}
 	}
 	return got
+}
+
+// failed says whether something went wrong, which no second try may hide.
+func failed(got []outcome) bool {
+	return slices.ContainsFunc(got, func(o outcome) bool { return o.err != nil })
 }
 
 const (

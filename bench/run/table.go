@@ -102,10 +102,10 @@ func (o output) text() string {
 func (o output) notes() string {
 	var s strings.Builder
 	if n := o.disturbed(); n > 0 {
-		fmt.Fprintf(&s, "\n* %d of %d lines: something else used more than %v CPUs meanwhile, in the middle round. They are worth nothing.\n",
+		fmt.Fprintf(&s, "\n* %d of %d lines: something else used more than %v CPUs meanwhile, in the middle round. They are worth little.\n",
 			n, len(o.Lines), busyCPUs)
 	}
-	if l := o.LineNs; l != nil && l.Max > 0 {
+	if l := o.LineNs; l != nil {
 		fmt.Fprintf(&s, "\nA cache line took %.0f ns from CPU to CPU and back (%.0f–%.0f). Measured again because the host had moved the CPUs: "+
 			"%d times; kept although it had: %d.\n", l.Median, l.Min, l.Max, o.Repeated, o.Moved)
 	}
