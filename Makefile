@@ -18,7 +18,7 @@ lint: ; tools/lint
 
 fuzz: ; tools/fuzz $(FUZZ)
 
-bench: build ; $(GO) run ./bench/run
+bench: ; $(GO) run ./bench/run -rounds '$(or $(ROUNDS),5)' -only '$(ONLY)' -base '$(BASE)' -json '$(JSON)'
 
 proto: ; api/generate.sh
 
