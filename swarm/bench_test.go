@@ -35,18 +35,21 @@ func (p *plain) Read(c netpoll.Conn, in []byte) int {
 	}
 }
 
-func startPlain(b *testing.B) (address string) {
-	b.Helper()
+// plainGateway starts one.
+type plainGateway struct{}
+
+func (plainGateway) start(t testing.TB) (address string) {
+	t.Helper()
 	group, err := netpoll.New(netpoll.Config{MaxConns: 8192}, func(l *netpoll.Loop) netpoll.Handler { return &plain{l} })
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
 	_, addr, err := group.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
 	group.Start()
-	b.Cleanup(group.Stop)
+	t.Cleanup(group.Stop)
 	return addr.String()
 }
 
@@ -62,7 +65,7 @@ func heap() uint64 {
 // buffers that its loop keeps for lending count against the swarm.
 func heldBy(b *testing.B, cfg swarm.Config, links int) float64 {
 	b.Helper()
-	cfg.Target, cfg.Links = []string{startPlain(b)}, links
+	cfg.Target, cfg.Links = []string{plainGateway{}.start(b)}, links
 	before := heap()
 	held := 0.0
 	ctx, cancel := context.WithCancel(context.Background())
@@ -98,7 +101,7 @@ func BenchmarkMemory(b *testing.B) {
 // BenchmarkMessage measures a message and its answer over loopback: swarm, kernel and an echo, all on this machine.
 func BenchmarkMessage(b *testing.B) {
 	cfg := swarm.Default()
-	cfg.Target, cfg.Links, cfg.Login, cfg.Loops, cfg.Depth = []string{startPlain(b)}, 100, swarm.LoginNone, 1, 16
+	cfg.Target, cfg.Links, cfg.Login, cfg.Loops, cfg.Depth = []string{plainGateway{}.start(b)}, 100, swarm.LoginNone, 1, 16
 	cfg.Duration = time.Second
 	for range b.N {
 		var before, after runtime.MemStats

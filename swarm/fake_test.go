@@ -36,6 +36,8 @@ const (
 	stall      // hold everything of all links for a while
 	dismiss    // deliver it, then BYE 8
 	dismissUnheard
+	hangUp       // end the stream without BYE
+	reset        // reset the stream
 	protocolless // send what no gateway may send
 )
 
@@ -47,6 +49,7 @@ type gateway struct {
 	welcome   wire.Welcome
 	noLogin   bool
 	mute      bool // answers no heartbeat
+	deaf      bool // reads nothing after HELLO
 	holdHello time.Duration
 	harm      func(user string, w way, p swarm.Payload) action
 	judge     func(user string, times int) (wire.Reason, time.Duration) // of a HELLO; 0: welcome
@@ -69,6 +72,7 @@ type gateway struct {
 type seen struct {
 	opened, most, byes, heartbeats, acks, pongs int
 	hellos                                      []string
+	remotes                                     map[string]int             // connections by address
 	times                                       map[string][]time.Duration // of HELLOs, by user
 }
 
@@ -88,7 +92,7 @@ type user struct {
 func (g *gateway) start(t testing.TB) (address string) {
 	t.Helper()
 	g.clients, g.users = map[netpoll.Conn]*client{}, map[string]*user{}
-	g.seen.times = map[string][]time.Duration{}
+	g.seen.times, g.seen.remotes = map[string][]time.Duration{}, map[string]int{}
 	if g.welcome.Heartbeat == 0 {
 		g.welcome = wire.Welcome{LinkID: []byte("192.0.2.1:1:1:1"), Heartbeat: 25 * time.Second, IdleTimeout: 30 * time.Second, MaxFrame: 65535}
 	}
@@ -120,7 +124,8 @@ func (g *gateway) note(f func(s *seen)) {
 
 func (g *gateway) Opened(c netpoll.Conn, _ int) {
 	g.clients[c] = &client{conn: c}
-	g.note(func(s *seen) { s.opened++ })
+	from := g.loop.Remote(c).Addr().String()
+	g.note(func(s *seen) { s.opened++; s.remotes[from]++ })
 	if g.noLogin {
 		g.admit(c, "anybody")
 	}
@@ -236,6 +241,9 @@ func (g *gateway) greetNow(c netpoll.Conn) {
 		return
 	}
 	g.loop.Write(c, wire.AppendWelcome(nil, g.welcome))
+	if g.deaf {
+		g.loop.Pause(c)
+	}
 	if g.greet != nil {
 		g.loop.Write(c, g.greet(cl.user.name))
 	}
@@ -284,6 +292,12 @@ func (g *gateway) treat(cl *client, w way, b []byte, deliver func([]byte)) {
 			deliver(b)
 		}
 		g.loop.Close(cl.conn, wire.AppendBye(nil, wire.ByeDraining, time.Millisecond, ""))
+		return
+	case hangUp:
+		g.loop.Close(cl.conn)
+		return
+	case reset:
+		g.loop.Abort(cl.conn)
 		return
 	case protocolless:
 		g.loop.Write(cl.conn, []byte{0, 1, 99})
