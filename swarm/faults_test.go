@@ -101,10 +101,16 @@ func TestGatewayThatComesLate(t *testing.T) {
 	t.Parallel()
 	address := deadAddress(t)
 	cfg := config(address)
-	cfg.Reconnect, cfg.Duration, cfg.Login = true, 2500*time.Millisecond, swarm.LoginNone
+	cfg.Reconnect, cfg.Duration, cfg.Login = true, time.Hour, swarm.LoginNone
 	done := make(chan swarm.Report)
 	go func() {
-		rep, err := swarm.Run(limited(t), cfg, nil)
+		ctx, cancel := context.WithCancel(limited(t))
+		defer cancel()
+		rep, err := swarm.Run(ctx, cfg, func(p swarm.Progress) {
+			if p.Links == cfg.Links {
+				cancel() // all are there
+			}
+		})
 		if err != nil {
 			t.Error(err)
 		}
@@ -181,7 +187,8 @@ func TestPhasesShow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(slices.Compact(shown), " "); !strings.HasPrefix("ramp run settle finish leave", got) || !strings.Contains(got, "finish") {
+	order := []string{"ramp", "run", "settle", "finish", "leave"}
+	if !slices.IsSortedFunc(shown, func(a, b string) int { return slices.Index(order, a) - slices.Index(order, b) }) || !slices.Contains(shown, "finish") {
 		t.Errorf("phases %v", shown)
 	}
 	if rep.Check.NoReport.Total != 3 || rep.Messages.Unanswered != 3 {
