@@ -63,26 +63,31 @@ func TestLoginAndTalk(t *testing.T) {
 			}
 			p.data("pong")
 			l.want(t, "data pong")
-
-			_ = c.Send([]byte("last words"))
-			closed := make(chan struct{})
-			go func() { c.Close(); close(closed) }()
-			if got := p.want(wire.KindData); string(got) != "last words" {
-				t.Errorf("sent %q", got)
-			}
-			if b := wire.ParseBye(p.want(wire.KindBye)); b.Reason != wire.ByeNormal {
-				t.Errorf("bye %v", b.Reason)
-			}
-			p.wantEnd()
-			_ = p.conn.Close()
-			<-closed
-			if err := c.Send(nil); !errors.Is(err, client.ErrClosed) {
-				t.Errorf("Send after Close: %v", err)
-			}
-			if c.State() != client.Closed || c.Err() != nil {
-				t.Errorf("%v, %v", c.State(), c.Err())
-			}
+			wantFarewell(t, c, p)
 		})
+	}
+}
+
+// wantFarewell closes a client and looks at what it still says.
+func wantFarewell(t *testing.T, c *client.Client, p *peer) {
+	t.Helper()
+	_ = c.Send([]byte("last words"))
+	closed := make(chan struct{})
+	go func() { c.Close(); close(closed) }()
+	if got := p.want(wire.KindData); string(got) != "last words" {
+		t.Errorf("sent %q", got)
+	}
+	if b := wire.ParseBye(p.want(wire.KindBye)); b.Reason != wire.ByeNormal {
+		t.Errorf("bye %v", b.Reason)
+	}
+	p.wantEnd()
+	_ = p.conn.Close()
+	<-closed
+	if err := c.Send(nil); !errors.Is(err, client.ErrClosed) {
+		t.Errorf("Send after Close: %v", err)
+	}
+	if c.State() != client.Closed || c.Err() != nil {
+		t.Errorf("%v, %v", c.State(), c.Err())
 	}
 }
 
