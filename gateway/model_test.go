@@ -46,9 +46,9 @@ type twin struct {
 }
 
 func TestModel(t *testing.T) {
-	rounds, steps := 30, 400
+	rounds, steps := 12, 400
 	if testing.Short() || raceEnabled {
-		rounds = 6
+		rounds = 4
 	}
 	for range rounds {
 		seed := rand.Uint64()
@@ -228,7 +228,13 @@ func (m *model) managerSays(x *twin) {
 	} else {
 		b = m.order(x, target, ref, answer)
 	}
-	m.port.items(m.random.IntN(len(m.port.managers)), b)
+	for i := range m.port.managers {
+		if m.port.managers[i].up && (i == len(m.port.managers)-1 || m.chance(2)) {
+			m.port.items(i, b)
+			return
+		}
+	}
+	m.port.items(0, b) // on its way when its Manager went
 }
 
 func (m *model) order(x *twin, target batch.Link, ref uint64, answer func(batch.Code)) (b []byte) {
@@ -379,12 +385,12 @@ func (m *model) check() {
 		}
 	}
 	for ref, want := range m.refs {
-		if got, ok := answers[ref]; !ok || got != want {
+		if got, ok := answers[ref]; ok && got != want {
 			m.Errorf("operation %d was answered with %v, not %v", ref, got, want)
 		}
 	}
-	if len(answers) != len(m.refs) {
-		m.Errorf("%d answers for %d operations", len(answers), len(m.refs))
+	if len(answers)+int(m.s.count.Dropped[DropAnswer]) != len(m.refs) {
+		m.Errorf("%d answers for %d operations, %d dropped", len(answers), len(m.refs), m.s.count.Dropped[DropAnswer])
 	}
 }
 
@@ -436,23 +442,24 @@ func (m *model) checkClient(x *twin) {
 func (m *model) checkWords(x *twin) {
 	came := map[uint32]bool{}
 	for process, log := range m.logs {
-		last, ends := -1, false
+		last, ends, here := -1, false, map[uint32]bool{}
 		for _, i := range log {
 			if !i.HasLink || i.Link != m.s.name(x.name.place, x.name.uniq) {
 				continue
 			}
 			switch i.What {
 			case batch.UpOpened:
-				last, ends = -1, false // it is repeated with all that follows
+				ends = false // it is repeated with all that follows
 			case batch.UpClosed:
 				ends = true
 			case batch.UpMessage:
 				n := binary.BigEndian.Uint32(i.Payload)
-				if ends || int(n) < last {
+				// What was not confirmed when its Manager went is repeated, also to the same process.
+				if (ends || int(n) < last) && !here[n] {
 					m.Errorf("process %s: message %d came behind %d, or the end (%v)", process, n, last, ends)
 				}
-				last = int(n)
-				came[n] = true
+				last = max(last, int(n))
+				came[n], here[n] = true, true
 				if got, _ := batch.SessionValue(i.Session, "a.n"); string(got) != m.keys[n] {
 					m.Errorf("message %d came with a.n = %s, not %s", n, got, m.keys[n])
 				}
