@@ -111,7 +111,7 @@ func (v *lives) see(i *edgedpb.UpItem) {
 func TestChurn(t *testing.T) {
 	t.Parallel()
 	total := 10000
-	if testing.Short() || raceEnabled {
+	if testing.Short() || gateway.RaceEnabled {
 		total = 2000
 	}
 	seed := rand.Uint64()

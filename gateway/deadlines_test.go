@@ -144,11 +144,14 @@ func TestPing(t *testing.T) {
 func TestSlowConsumer(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
-		name string
-		fill int // bytes of DATA in one go; -1: nothing but the answers to heartbeats
+		name     string
+		fill     bool // until the kernel takes no more
+		more     int  // bytes of DATA
+		evidence string
 	}{
-		{"waits in the kernel", 8 << 10},
-		{"waits in the gateway", 400 << 10},
+		{"waits in the kernel", false, 8 << 10, "output without progress"},
+		{"waits in the gateway", true, 20 << 10, "output without progress"},
+		{"over the bound", true, 100 << 10, "output over its bound"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -162,11 +165,12 @@ func TestSlowConsumer(t *testing.T) {
 			c.send(wire.KindHello, "u")
 			m.message(edgedpb.ClientMessage_HELLO, "u")
 			began := time.Now()
-			for sent := 0; sent < tt.fill; sent += 2000 {
+			for tt.fill && !r.blocked() {
 				m.send(data(l, string(make([]byte, 2000))))
-				if tt.fill > 64<<10 {
-					time.Sleep(time.Millisecond / 2) // no burst: it is the time that ends it
-				}
+				time.Sleep(time.Millisecond / 4)
+			}
+			for sent := 0; sent < tt.more; sent += 2000 {
+				m.send(data(l, string(make([]byte, 2000))))
 			}
 			stop := make(chan struct{})
 			defer close(stop)
@@ -185,13 +189,25 @@ func TestSlowConsumer(t *testing.T) {
 				t.Errorf("closed %v", e)
 			}
 			d := time.Since(began)
-			t.Logf("%v after %v: %s", tt.name, d, e.Evidence)
+			if e.Evidence != tt.evidence {
+				t.Errorf("closed with %q", e.Evidence)
+			}
 			if e.Evidence == "output without progress" && (d < 490*time.Millisecond || d > 2500*time.Millisecond) {
 				t.Errorf("closed after %v", d)
 			}
 			r.balanced()
 		})
 	}
+}
+
+// blocked says whether the kernel has refused output.
+func (r *rig) blocked() bool {
+	st, err := r.Stats(r.t.Context())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	l := st.Shards[0].Loop
+	return l.Blocked+l.Held > 0
 }
 
 // narrow dials with the smallest receive buffer that the kernel gives.

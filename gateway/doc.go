@@ -6,7 +6,7 @@
 //	Opened > [opened to the Manager] > HELLO > bind > WELCOME > DATA both ways > an end: BYE, [closed to the Manager]
 //	         `- with login "none" the WELCOME comes at once
 //
-// uplink.go is the way from the client to the Manager, downlink.go the way back, managers.go the choice among several
-// Managers and what happens when one goes, deadlines.go what time does to a link, end.go how links end, and drain.go how all of
-// them do. A shard's state is touched by its reactor's thread alone; the rest of the process posts it a function.
+// uplink.go is the way from the client to the Manager, waiting.go what happens where there is no room on it, downlink.go the way
+// back, managers.go the choice among several Managers and reroute.go what happens when they come and go, deadlines.go what time
+// does to a link, end.go how links end, and life.go how the gateway begins, drains and stops. A shard's state is touched by its reactor's thread alone; the rest of the process posts it a function.
 package gateway

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"testing"
@@ -8,6 +10,7 @@ import (
 
 	"edged/batch"
 	"edged/relay"
+	"edged/wire"
 )
 
 const patience = 5 * time.Second
@@ -194,4 +197,42 @@ func parse(t testing.TB, items []byte) (all []batch.UpItem) {
 		t.Fatal(it.Err())
 	}
 	return all
+}
+
+// frames reads all that a client gets, in short.
+func frames(t testing.TB, conn net.Conn) (all []string) {
+	t.Helper()
+	b, err := io.ReadAll(conn)
+	if err != nil {
+		t.Error(err)
+	}
+	for len(b) > 0 {
+		body, n, err := wire.Split(b, wire.MaxBody)
+		if err != nil || n == 0 || wire.CheckGateway(body) != nil {
+			t.Errorf("a broken frame: % x", b)
+			return all
+		}
+		b = b[n:]
+		all = append(all, inShort(body))
+	}
+	return all
+}
+
+func inShort(body []byte) string {
+	if len(body) == 0 {
+		return "beat"
+	}
+	k, rest := wire.Kind(body[0]), body[1:]
+	switch k {
+	case wire.KindPong:
+		return fmt.Sprint("pong ", wire.ParsePing(rest))
+	case wire.KindBye:
+		return fmt.Sprint("bye ", byte(wire.ParseBye(rest).Reason))
+	case wire.KindPush:
+		p, _ := wire.ParsePush(rest)
+		return fmt.Sprint("push ", p.TID, " ", string(p.Payload))
+	case wire.KindData:
+		return "data " + string(rest)
+	}
+	return k.String()
 }

@@ -1,0 +1,4 @@
+package gateway
+
+// RaceEnabled is for the tests from outside.
+const RaceEnabled = raceEnabled
