@@ -114,20 +114,22 @@ func TestOpenedIsNotLostWithItsManager(t *testing.T) {
 	b.expect(1, "opened 0, 1 0")
 }
 
-// TestMessageBeforeTheWalk: a link whose Manager is gone speaks before anybody has brought it home.
-func TestMessageBeforeTheWalk(t *testing.T) {
+// TestBeforeTheWalk: links whose Manager is gone speak, or end, before anybody has brought them home.
+func TestBeforeTheWalk(t *testing.T) {
 	b := newBench(t, 2)
 	_, x := b.dial() // at Manager 1
 	_, y := b.dial()
-	b.expect(1, "opened 0")
+	_, z := b.dial() // at Manager 1
+	b.expect(1, "opened 0, opened 2")
 	b.expect(0, "opened 1")
 	b.on(func() {
-		b.s.managers.list[1].gone = true // as if the walk had not come to it yet
+		b.s.managers.list[1].gone = true // as if the walk had not come to them yet
 		b.read(x, hello("1"))
 		b.s.end(x.place, x.uniq, b.s.links.Get(x.place, x.uniq), ending{reason: wire.ByeKicked})
+		b.s.end(z.place, z.uniq, b.s.links.Get(z.place, z.uniq), ending{reason: wire.ByeKicked})
 		b.read(y, hello("1"))
 	})
-	b.expect(0, "opened 0, 1 0, closed 0, 1 1")
+	b.expect(0, "opened 0, 1 0, closed 0, opened 2, closed 2, 1 1")
 	b.expect(1, "")
 }
 
