@@ -4,7 +4,6 @@ package tests
 
 import (
 	"fmt"
-	"net"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -330,10 +329,7 @@ func TestManagerKilled(t *testing.T) {
 // TestNoManager is what clients are told who come while there is none.
 func TestNoManager(t *testing.T) {
 	t.Parallel()
-	lis := must(net.Listen("tcp", "127.0.0.1:0"))(t)
-	address := lis.Addr().String()
-	_ = lis.Close()
-	g := start(t, setup{gateway: `login_timeout = "700ms"`, managers: []string{address}, manager: `grace = "200ms"`})
+	g := start(t, setup{gateway: `login_timeout = "700ms"`, managers: []string{freePort(t)}, manager: `grace = "200ms"`})
 	waitFor(t, "no Manager reachable", func() bool { status, _ := g.probe("/readyz"); return status == 503 })
 	began := time.Now()
 	c := dial(t, g.address())

@@ -19,7 +19,7 @@ const few = 1200
 
 // TestCapacity computes the capacity from the limit of open files, and keeps to it.
 func TestCapacity(t *testing.T) {
-	g := start(t, setup{gateway: `login = "none"`, files: few})
+	g := start(t, setup{gateway: "login = \"none\"\nreactors = 2", files: few})
 	if g.capacity < 50 || g.capacity > few-1000 {
 		t.Fatalf("capacity %d with %d files", g.capacity, few)
 	}

@@ -173,7 +173,7 @@ func (g *gateway) statusJSON() admin.Status {
 // freePort is an address that nobody listens on.
 func freePort(t *testing.T) string {
 	t.Helper()
-	lis := must(net.Listen("tcp", "127.0.0.1:0"))(t)
+	lis := must(net.Listen("tcp", ownHost+":0"))(t)
 	defer lis.Close()
 	return lis.Addr().String()
 }
@@ -182,7 +182,7 @@ func freePort(t *testing.T) string {
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, echoHandler())
-	g := start(t, setup{managers: []string{k.address}, listeners: []string{fmt.Sprintf("address = %q", freePort(t))}})
+	g := start(t, setup{managers: []string{k.address}})
 	clients := crowdOf(t, g, 40)
 	checkStatus(t, g, admin.StateUp, 40)
 	began := time.Now()

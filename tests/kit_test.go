@@ -28,6 +28,10 @@ type kit struct {
 	server  *grpc.Server
 }
 
+// ownHost is an address of this machine from which nobody dials: a port on it that is free now stays free for who listened
+// on it before.
+const ownHost = "127.77.0.1"
+
 // echoHandler accepts every login, HELLO being user/device, and sends DATA back.
 func echoHandler() manager.Handler {
 	return manager.Handler{
@@ -42,7 +46,7 @@ func echoHandler() manager.Handler {
 // newKit serves a Manager on a free port until the test ends.
 func newKit(t *testing.T, h manager.Handler, options ...grpc.ServerOption) *kit {
 	t.Helper()
-	k := &kit{t: t, m: manager.New(manager.Options{ID: "test", Handler: h}), address: "127.0.0.1:0", options: options}
+	k := &kit{t: t, m: manager.New(manager.Options{ID: "test", Handler: h}), address: ownHost + ":0", options: options}
 	k.serve()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)

@@ -59,12 +59,12 @@ func writePEM(t *testing.T, file, kind string, der []byte) {
 	check(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
 }
 
-// sign makes a certificate for 127.0.0.1, and the files of it and its key.
+// sign makes a certificate for ownHost, and the files of it and its key.
 func (a *authority) sign(name string) (pair tls.Certificate, cert, key string) {
 	a.t.Helper()
 	own := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(a.t)
 	c := template(name)
-	c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
+	c.IPAddresses = []net.IP{net.ParseIP(ownHost)}
 	c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	der := must(x509.CreateCertificate(rand.Reader, c, a.cert, own.Public(), a.key))(a.t)
 	dir := a.t.TempDir()
