@@ -53,7 +53,7 @@ func exchangeOf(t *testing.T, g *gateway, k *kit, links <-chan manager.Link) (wr
 	return wrote, read
 }
 
-// TestMetrics compares every number with an exchange that is known.
+// TestMetrics compares every number with an exchange that is known. It is long because it is a flat table.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	links := make(chan manager.Link, 20)
