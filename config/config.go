@@ -89,11 +89,6 @@ func Parse(name string, text []byte) (*Config, error) {
 // so that the start can say so instead of leaving an operator to wonder.
 func (c *Config) WithoutEffect() []string {
 	var names []string
-	for _, l := range c.Listeners {
-		if strings.HasPrefix(l.Address, "systemd:") {
-			names = append(names, "listener."+l.Name+".address")
-		}
-	}
 	have, want := reflect.ValueOf(*c), reflect.ValueOf(*Default())
 	for i, section := range settings(have.Type()) {
 		if withoutEffect[section] {

@@ -3,10 +3,7 @@ package gateway
 import (
 	"fmt"
 	"log/slog"
-	"net"
-	"net/netip"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,9 +26,10 @@ type Options struct {
 	Config    Config
 	Listeners []Listener
 	Managers  relay.Config
-	Version   string       // of the binary, told to Managers
-	Files     int          // descriptors that the process may open (RLIMIT_NOFILE)
-	Log       *slog.Logger // nil: nothing is logged
+	Passed    map[string]int // listening sockets that a supervisor has opened, by name; they stay the caller's
+	Version   string         // of the binary, told to Managers
+	Files     int            // descriptors that the process may open (RLIMIT_NOFILE)
+	Log       *slog.Logger   // nil: nothing is logged
 }
 
 // Gateway holds the links of one box.
@@ -40,6 +38,7 @@ type Gateway struct {
 	cfg           Config
 	listeners     []Listener
 	listenerNames [][]byte
+	passed        map[string]int
 	addresses     []string // where it really listens, by listener
 	advertise     string
 	id            string
@@ -70,7 +69,7 @@ func New(o Options) (*Gateway, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gateway{cfg: o.Config, listeners: o.Listeners, log: o.Log, epoch: uint64(time.Now().UnixNano())}
+	g := &Gateway{cfg: o.Config, listeners: o.Listeners, passed: o.Passed, log: o.Log, epoch: uint64(time.Now().UnixNano())}
 	g.checkEvery = checkEvery(o.Config, o.Listeners)
 	reactors := o.Config.Reactors
 	if reactors == 0 {
@@ -146,42 +145,6 @@ func (g *Gateway) open(reactors int, o Options) (err error) {
 	return g.openRelay(o)
 }
 
-// listen takes every listener's socket. It is called again when a drain is taken back, with the addresses that it found the
-// first time; netpoll then gives each listener another number.
-func (g *Gateway) listen() error {
-	var sources []uint8
-	if known := g.sources.Load(); known != nil {
-		sources = append(sources, *known...)
-	}
-	// No link is taken before this: the shards refuse while draining, or have not started.
-	defer func() { g.sources.Store(&sources) }()
-	for i, l := range g.listeners {
-		network, address := "tcp", g.addresses[i]
-		if path, ok := strings.CutPrefix(address, "unix:"); ok {
-			network, address = "unix", path
-		} else if strings.HasPrefix(address, "systemd:") {
-			return fmt.Errorf("gateway: listener %q: %s: no socket of that name was passed to this process", l.Name, l.Address)
-		}
-		if l.Kind != "tcp" {
-			return fmt.Errorf("gateway: listener %q: kind %q is not served by this version", l.Name, l.Kind)
-		}
-		source, addr, err := g.group.Listen(network, address)
-		if err != nil {
-			return fmt.Errorf("gateway: listener %q: %w", l.Name, err)
-		}
-		for len(sources) <= source {
-			sources = append(sources, uint8(i))
-		}
-		if network == "tcp" && !g.started {
-			g.addresses[i] = addr.String()
-		}
-	}
-	return nil
-}
-
-// listenerOf returns the place in the configuration of the listener with that number in netpoll.
-func (g *Gateway) listenerOf(source int) int { return int((*g.sources.Load())[source]) }
-
 func (g *Gateway) openRelay(o Options) (err error) {
 	g.relay, err = relay.New(relay.Options{
 		Config: o.Managers,
@@ -203,33 +166,6 @@ func (g *Gateway) openRelay(o Options) (err error) {
 		s.managers.next = i // so that the shards begin at different Managers
 	}
 	return nil
-}
-
-// advertised chooses the address of the link IDs: the first listener's that has one, with the box's own address for a
-// wildcard.
-func advertised(addresses []string) string {
-	for _, a := range addresses {
-		ap, err := netip.ParseAddrPort(a)
-		if err != nil {
-			continue
-		}
-		if ap.Addr().IsUnspecified() {
-			ap = netip.AddrPortFrom(ownAddress(), ap.Port())
-		}
-		return ap.String()
-	}
-	return "127.0.0.1:0"
-}
-
-// ownAddress is the address from which this box would speak to the world. Connecting a UDP socket sends nothing.
-func ownAddress() netip.Addr {
-	if c, err := net.Dial("udp", "192.0.2.1:9"); err == nil {
-		defer func() { _ = c.Close() }()
-		if a, ok := c.LocalAddr().(*net.UDPAddr); ok {
-			return a.AddrPort().Addr().Unmap()
-		}
-	}
-	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
 }
 
 // ID returns the gateway's name towards Managers.

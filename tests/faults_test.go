@@ -99,6 +99,7 @@ func TestStartFaults(t *testing.T) {
 		"port":       {setup{listeners: []string{fmt.Sprintf("address = %q", port)}}, "a1", []string{"main", port, "address already in use"}},
 		"admin port": {setup{}, "a2\", \"" + port, []string{port, "address already in use"}},
 		"no such ip": {setup{listeners: []string{`address = "192.0.2.1:7000"`}}, "a3", []string{"192.0.2.1:7000", "cannot assign requested address"}},
+		"not passed": {setup{listeners: []string{`address = "systemd:absent"`}}, "a5", []string{"systemd:absent", "no socket of that name"}},
 		"no such dir": {setup{listeners: []string{fmt.Sprintf("address = %q", "unix:"+dir+"/no/such/dir.sock")}}, "a4",
 			[]string{dir + "/no/such/dir.sock", "no such file"}},
 	} {

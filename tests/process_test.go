@@ -26,6 +26,9 @@ type setup struct {
 	managers  []string // addresses
 	manager   string   // more lines of [manager]
 	files     int      // RLIMIT_NOFILE; 0: as it is
+
+	passed []*os.File // listening sockets to be passed as systemd does it, by these names, joined by colons
+	names  string
 }
 
 // text is the configuration file.
@@ -86,15 +89,20 @@ func start(t *testing.T, s setup) *gateway {
 	admin := filepath.Join(dir, "admin.sock")
 	file := filepath.Join(dir, "edged.toml")
 	check(t, os.WriteFile(file, []byte(s.text(admin)), 0o600))
-	return startFile(t, file, admin, s.files)
+	return startFile(t, file, admin, s)
 }
 
-func startFile(t *testing.T, file, admin string, files int) *gateway {
+func startFile(t *testing.T, file, admin string, s setup) *gateway {
 	t.Helper()
 	g := &gateway{t: t, admin: admin, log: &textLog{}, out: &textLog{}, exited: make(chan struct{})}
 	g.cmd = exec.Command(edged, "serve", "--config", file)
-	if files > 0 {
-		g.cmd = exec.Command("sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" serve --config "$1"`, files), edged, file)
+	if s.files > 0 {
+		g.cmd = exec.Command("sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" serve --config "$1"`, s.files), edged, file)
+	}
+	if len(s.passed) > 0 { // LISTEN_PID must be the process that serves, which the shell becomes
+		g.cmd = exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$0" serve --config "$1"`, edged, file)
+		g.cmd.Env = append(os.Environ(), fmt.Sprintf("LISTEN_FDS=%d", len(s.passed)), "LISTEN_FDNAMES="+s.names)
+		g.cmd.ExtraFiles = s.passed
 	}
 	g.cmd.Stderr = g.log
 	g.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -25,7 +25,7 @@ func TestRestart(t *testing.T) {
 	var old *edgedpb.LinkRef
 	var epoch uint64
 	for life := range 4 {
-		g := startFile(t, file, admin, 0)
+		g := startFile(t, file, admin, setup{})
 		c := dialIn(t, g.addresses[life%2], "ann/phone") // one of them by the socket that the one before left behind
 		l := p.opened(c.link).GetLink()
 		now := p.stream(0).hello.GetEpoch()

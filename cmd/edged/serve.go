@@ -9,10 +9,12 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
@@ -54,6 +56,26 @@ type instance struct {
 	gateway *gateway.Gateway
 	admin   *admin.Server
 	leave   chan struct{} // an operator wants the process to leave once it is empty
+	passed  []*os.File    // sockets of systemd, kept open so that a drain can be taken back
+}
+
+// passedSockets returns the listening sockets that systemd passed to this process, by their names (FileDescriptorName).
+func (i *instance) passedSockets() map[string]int {
+	i.passed = activation.Files(true)
+	names := map[string]int{}
+	for _, f := range i.passed {
+		if _, twice := names[f.Name()]; twice {
+			i.log.Warn("several sockets of one name were passed; the first is used", "name", f.Name())
+			continue
+		}
+		names[f.Name()] = int(f.Fd())
+		if !slices.ContainsFunc(i.cfg.Listeners, func(l gateway.Listener) bool {
+			return l.Name == f.Name() || l.Address == "systemd:"+f.Name()
+		}) {
+			i.log.Warn("a passed socket has no listener of its name", "name", f.Name())
+		}
+	}
+	return names
 }
 
 // newInstance takes the sockets that cfg names and starts to serve.
@@ -69,7 +91,7 @@ func newInstance(cfg *config.Config, log *slog.Logger) (*instance, error) {
 	var err error
 	i.gateway, err = gateway.New(gateway.Options{
 		Config: cfg.Gateway, Listeners: cfg.Listeners, Managers: cfg.Manager,
-		Version: version, Files: int(min(files.Cur, 1<<30)), Log: log,
+		Passed: i.passedSockets(), Version: version, Files: int(min(files.Cur, 1<<30)), Log: log,
 	})
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os/signal"
@@ -49,12 +50,9 @@ and what was missing, doubled or out of order is listed. Exit status 0 only if n
 				progress = func(swarm.Progress) {}
 			}
 			report, err := swarm.Run(ctx, cfg, progress)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				err = json.NewEncoder(c.OutOrStdout()).Encode(&report)
-			} else {
+			if asJSON { // also of a run that came to nothing: a program reads it
+				err = errors.Join(err, json.NewEncoder(c.OutOrStdout()).Encode(&report))
+			} else if err == nil {
 				err = report.WriteText(c.OutOrStdout())
 			}
 			if err == nil && !report.OK() {
