@@ -31,6 +31,9 @@ func (s *shard) expire() {
 		if !s.pingIfSilent(place, uniq, l, now) {
 			continue
 		}
+		if l.flags&latent != 0 && now.Sub(l.opened) > latentAge {
+			s.settle(place, uniq, l)
+		}
 		s.deadlines.Set(place, s.nextDeadline(l, now))
 	}
 }
@@ -49,12 +52,12 @@ func (s *shard) overdue(l *link, now linkpool.Millis) (ending, bool) {
 		}
 		return ending{reason: wire.ByeNoManager, side: batch.SideGateway, evidence: "no login in time: no Manager reachable", retry: s.retryAfter()}, true
 	case l.flags&waiting != 0:
-		if passed(l.stalled, c.StallTimeout) {
+		if passed(l.since, c.StallTimeout) {
 			return ending{reason: wire.ByeNoManager, side: batch.SideGateway, evidence: "no room towards the Manager", retry: s.retryAfter()}, true
 		}
 	case passed(l.heard, c.IdleTimeout):
 		return byGateway(wire.ByeIdle, "silent")
-	case l.flags&half != 0 && passed(l.frame, c.FrameTimeout):
+	case l.flags&half != 0 && passed(l.since, c.FrameTimeout):
 		return byGateway(wire.ByeIdle, "frame not finished in time")
 	}
 	if s.loop.Stalled(l.conn) >= c.WriteTimeout {
@@ -96,11 +99,11 @@ func (s *shard) nextDeadline(l *link, now linkpool.Millis) linkpool.Millis {
 		sooner(l.opened.Deadline(c.LoginTimeout))
 	}
 	if l.flags&waiting != 0 {
-		sooner(l.stalled.Deadline(c.StallTimeout))
+		sooner(l.since.Deadline(c.StallTimeout))
 	} else {
 		sooner(l.heard.Deadline(c.IdleTimeout))
 		if l.flags&half != 0 {
-			sooner(l.frame.Deadline(c.FrameTimeout))
+			sooner(l.since.Deadline(c.FrameTimeout))
 		}
 	}
 	if stalled := s.loop.Stalled(l.conn); stalled > 0 {
@@ -126,7 +129,7 @@ func (s *shard) untilDue() time.Duration {
 
 // checkEvery is the longest time between two looks at a link.
 func checkEvery(c Config, listeners []Listener) time.Duration {
-	d := min(c.IdleTimeout, c.FrameTimeout, c.WriteTimeout, c.StallTimeout)
+	d := min(c.IdleTimeout, c.FrameTimeout, c.WriteTimeout) // a wait for room moves its link's deadline itself
 	for _, l := range listeners {
 		if l.PingInterval != 0 {
 			d = min(d, l.PingInterval)

@@ -58,7 +58,7 @@ func (s *shard) operation(manager int, d *batch.DownItem) {
 	case batch.OpPush:
 		s.push(manager, place, uniq, l, d)
 	case batch.OpSession:
-		s.patch(manager, l, d)
+		s.patch(manager, place, uniq, l, d)
 	case batch.OpBind:
 		s.bind(manager, place, uniq, l, d)
 	case batch.OpClose:
@@ -81,6 +81,7 @@ func (s *shard) data(manager int, place, uniq uint32, l *link, d *batch.DownItem
 
 // push sends a PUSH without acknowledgement. The gateway picks the share of links that a sampled one asks: none yet.
 func (s *shard) push(manager int, place, uniq uint32, l *link, d *batch.DownItem) {
+	s.settle(place, uniq, l)
 	p := wire.Push{TID: l.tid, Version: d.Push.Version, MsgID: d.Push.MsgID, Payload: d.Push.Payload}
 	if p.Version != 0 || len(p.MsgID) != 0 {
 		p.Flags |= wire.FlagStamped
@@ -99,7 +100,8 @@ func (s *shard) push(manager int, place, uniq uint32, l *link, d *batch.DownItem
 	}
 }
 
-func (s *shard) patch(manager int, l *link, d *batch.DownItem) {
+func (s *shard) patch(manager int, place, uniq uint32, l *link, d *batch.DownItem) {
+	s.settle(place, uniq, l)
 	ref, err := s.sessions.Patch(l.session, d.Patch)
 	if err != nil {
 		code := batch.CodeInvalid
@@ -116,6 +118,7 @@ func (s *shard) patch(manager int, l *link, d *batch.DownItem) {
 }
 
 func (s *shard) bind(manager int, place, uniq uint32, l *link, d *batch.DownItem) {
+	s.settle(place, uniq, l)
 	ref, err := s.sessions.Bind(l.session, d.Bind.User, d.Bind.Device)
 	if err != nil {
 		code := batch.CodeInvalid
@@ -150,21 +153,22 @@ func (s *shard) refuse(manager int, d *batch.DownItem, name *batch.Link, l *link
 	if d.Ref == 0 {
 		return
 	}
-	s.scratch = batch.AppendRefused(s.scratch[:0], name, s.fieldOf(l), d.Ref, code, why)
+	s.scratch = batch.AppendRefused(s.scratch[:0], name, s.fieldOf(name, l), d.Ref, code, why)
 	s.managers.answer(s, manager, s.scratch)
 }
 
 func (s *shard) undeliver(manager int, d *batch.DownItem, name *batch.Link, l *link, why batch.LossReason) {
 	s.count.Undelivered[why]++
-	s.scratch = batch.AppendUndelivered(s.scratch[:0], name, s.fieldOf(l), batch.Loss{MsgID: d.Push.MsgID, Reason: why})
+	s.scratch = batch.AppendUndelivered(s.scratch[:0], name, s.fieldOf(name, l), batch.Loss{MsgID: d.Push.MsgID, Reason: why})
 	s.managers.answer(s, manager, s.scratch)
 }
 
-func (s *shard) fieldOf(l *link) []byte {
+func (s *shard) fieldOf(name *batch.Link, l *link) []byte {
 	if l == nil {
 		return nil
 	}
-	return s.sessions.Field(l.session)
+	_, place := linkpool.Place(name.Index)
+	return s.field(place, name.Uniq, l)
 }
 
 func lossOf(c batch.Code) batch.LossReason {

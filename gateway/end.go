@@ -65,7 +65,7 @@ func (s *shard) forget(place, uniq uint32, l *link, e ending) {
 	}
 	if len(s.managers.list) > 0 {
 		s.managers.home(s, place, uniq, l) // whoever learns of the end knows of the beginning
-		s.scratch = batch.AppendClosed(s.scratch[:0], s.name(place, uniq), s.sessions.Field(l.session), uint32(e.reason), e.side, e.evidence)
+		s.scratch = batch.AppendClosed(s.scratch[:0], s.name(place, uniq), s.field(place, uniq, l), uint32(e.reason), e.side, e.evidence)
 		s.managers.must(s, int(l.manager), s.scratch)
 	}
 	s.sessions.Free(l.session)

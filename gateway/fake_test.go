@@ -35,6 +35,8 @@ func (p *fakePort) Managers() int { return len(p.managers) }
 func (p *fakePort) Up(m int) bool { return p.managers[m].up }
 func (p *fakePort) Pending() bool { return len(p.events) > 0 }
 
+func (p *fakePort) Trim() {}
+
 func (p *fakePort) Take(m int) *relay.Batch {
 	if p.managers[m].full {
 		p.managers[m].wanted = true

@@ -74,6 +74,16 @@ func (g *Gateway) lingering(ctx context.Context) bool {
 	return slices.ContainsFunc(st.Shards, func(s ShardStats) bool { return s.Loop.Lingering > 0 })
 }
 
+// Trim drops the buffers that the shards keep for what comes next: for a time in which little is going on.
+func (g *Gateway) Trim() {
+	for _, s := range g.shards {
+		s.loop.Post(func() {
+			s.loop.Trim()
+			s.port.Trim()
+		})
+	}
+}
+
 // Stop ends the gateway: the links that are left are told by BYE and the Managers by `closed`, what is on its way to Managers is
 // flushed as long as ctx allows, and every connection is closed.
 func (g *Gateway) Stop(ctx context.Context) error {

@@ -406,8 +406,13 @@ func (m *model) checkShard() {
 		for _, n := range m.s.count.Ended {
 			ended += n
 		}
-		s := m.s
-		if s.links.Len() != live || s.sessions.Len() != live || s.deadlines.Len() != live || s.waiting.n != 0 || s.managers.owing() ||
+		s, stored := m.s, live
+		s.links.Each(0, s.links.Cap(), func(_, _ uint32, l *link) {
+			if l.flags&latent != 0 {
+				stored--
+			}
+		})
+		if s.links.Len() != live || s.sessions.Len() != stored || s.deadlines.Len() != live || s.waiting.n != 0 || s.managers.owing() ||
 			ended+uint64(live) != s.count.Opened || m.g.Links() != live {
 			m.Errorf("links %d of %d, sessions %d, deadlines %d, waiting %d, ended %d of %d", s.links.Len(), live, s.sessions.Len(),
 				s.deadlines.Len(), s.waiting.n, ended, s.count.Opened)

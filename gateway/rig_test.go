@@ -117,7 +117,7 @@ func (r *rig) balanced() {
 		for _, n := range st.Ended {
 			ended += n
 		}
-		return ended+uint64(st.Links) == st.Opened && st.Sessions == st.Links && st.Deadlines == st.Links && r.Links() == st.Links
+		return ended+uint64(st.Links) == st.Opened && st.Sessions <= st.Links && st.Deadlines == st.Links && r.Links() == st.Links
 	}
 	for end := time.Now().Add(time.Second); !fits(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {

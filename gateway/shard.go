@@ -24,6 +24,7 @@ type port interface {
 	Send(m int, b *relay.Batch)
 	Next() (relay.Event, bool)
 	Pending() bool
+	Trim()
 }
 
 // shard is a reactor's share of the gateway. All of it is owned by the reactor's thread.
@@ -38,6 +39,7 @@ type shard struct {
 	links     *linkpool.Pool[link]
 	deadlines *linkpool.Deadlines
 	sessions  *session.Store
+	wall      int64 // ms since the epoch at 0 of the loop's clock
 	managers  managers
 	waiting   waitingList
 	drain     drain
@@ -79,7 +81,8 @@ func (s *shard) Opened(c netpoll.Conn, source int) {
 		return
 	}
 	now := s.now()
-	*l = link{conn: c, opened: now, heard: now, listener: uint8(s.g.listenerOf(source)), session: s.openSession(c, source, place, uniq)}
+	*l = link{conn: c, opened: now, heard: now, listener: uint8(s.g.listenerOf(source))}
+	s.beginSession(place, uniq, l)
 	s.loop.SetTag(c, place)
 	s.count.Opened++
 	if len(s.managers.list) > 0 {
@@ -122,18 +125,6 @@ func (s *shard) admit() (place, uniq uint32, l *link, why wire.Reason) {
 	}
 	s.g.links.Add(-1)
 	return 0, 0, nil, wire.ByeOverloaded
-}
-
-func (s *shard) openSession(c netpoll.Conn, source int, place, uniq uint32) session.Ref {
-	buf := wire.AppendLinkID(s.scratch[:0], s.g.advertise, linkpool.Index(s.number, place), uniq)
-	id := len(buf)
-	if remote := s.loop.Remote(c); remote.IsValid() {
-		buf = remote.AppendTo(buf)
-	} else {
-		buf = append(buf, "unix"...)
-	}
-	s.scratch = buf
-	return s.sessions.Open(buf[:id], buf[id:], s.g.listenerNames[s.g.listenerOf(source)], time.Now().UnixMilli())
 }
 
 // welcome tells the client that it is in.

@@ -51,7 +51,7 @@ func (s *shard) trackHalf(l *link, used, have int) {
 		l.flags &^= half
 	case used > 0 || l.flags&half == 0:
 		l.flags |= half
-		l.frame = l.heard
+		l.since = l.heard
 	}
 }
 
@@ -111,7 +111,10 @@ func (s *shard) relay(place, uniq uint32, l *link, kind byte, payload []byte) ou
 	if l.flags&announced == 0 || s.managers.of(l).gone {
 		s.managers.home(s, place, uniq, l)
 	}
-	name, attached := s.name(place, uniq), s.sessions.Field(l.session)
+	if l.flags&latent != 0 && kind == batch.KindData {
+		s.settle(place, uniq, l) // it talks, and will go on
+	}
+	name, attached := s.name(place, uniq), s.field(place, uniq, l)
 	to := s.managers.roomFor(s, int(l.manager), batch.MessageLen(name, len(attached), len(payload)))
 	if to == nil {
 		s.wait(place, uniq, l)
@@ -125,7 +128,7 @@ func (s *shard) relay(place, uniq uint32, l *link, kind byte, payload []byte) ou
 // announce tells the link's Manager of it, before anything else of the link.
 func (s *shard) announce(place, uniq uint32, l *link) {
 	l.flags |= announced
-	s.scratch = batch.AppendOpened(s.scratch[:0], s.name(place, uniq), s.sessions.Field(l.session))
+	s.scratch = batch.AppendOpened(s.scratch[:0], s.name(place, uniq), s.field(place, uniq, l))
 	s.managers.must(s, int(l.manager), s.scratch)
 }
 

@@ -47,10 +47,10 @@ func (s *shard) wait(place, uniq uint32, l *link) {
 	}
 	s.count.Stalls++
 	l.flags |= waiting
-	l.stalled = s.now()
+	l.since = s.now()
 	s.loop.Pause(l.conn)
 	s.waiting.add(s, linkName{place, uniq})
-	s.deadlines.Earlier(place, l.stalled.Deadline(s.g.cfg.StallTimeout))
+	s.deadlines.Earlier(place, l.since.Deadline(s.g.cfg.StallTimeout))
 	s.loop.SetReadBudget(stalledBudget)
 }
 

@@ -84,3 +84,16 @@ func (b *buffers) giveBack(r bufRef) {
 	class := bufferClass(size)
 	b.kept[class] = append(b.kept[class], r)
 }
+
+// trim drops the memory that is kept for the next borrower.
+func (b *buffers) trim() {
+	for class := range b.kept {
+		for _, r := range b.kept[class] {
+			b.bytes -= cap(b.table[r].data)
+			b.table[r] = buffer{}
+			b.empty = append(b.empty, r)
+		}
+		b.kept[class] = nil
+	}
+	b.idle = 0
+}

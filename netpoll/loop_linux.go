@@ -386,6 +386,9 @@ func (l *Loop) Stats() Stats {
 	return s
 }
 
+// Trim drops the buffers that are kept for lending: for a time in which little is going on.
+func (l *Loop) Trim() { l.buffers.trim() }
+
 // Wake makes the loop take a turn soon. Any goroutine may call it; it costs a system call only when the loop sleeps.
 func (l *Loop) Wake() {
 	if l.sleeping.Load() && l.sleeping.CompareAndSwap(true, false) {

@@ -179,3 +179,9 @@ func (o *outlet) reopen(lost []*Batch) []*Batch {
 	o.ring()
 	return lost
 }
+
+// trim drops the empty buffers.
+func (o *outlet) trim() {
+	o.small, o.large, o.returned = list{}, list{}, nil
+	o.free.take()
+}

@@ -101,6 +101,13 @@ func (p *Port) Take(m int) *Batch { return p.outlets[m].take() }
 // legal at any time: while the Manager is away batches wait. An empty batch is only given back.
 func (p *Port) Send(m int, b *Batch) { p.outlets[m].send(b) }
 
+// Trim drops the empty buffers that are kept for the next batches: for a time in which little is going on.
+func (p *Port) Trim() {
+	for _, o := range p.outlets {
+		o.trim()
+	}
+}
+
 // Pending says whether Next has an event.
 func (p *Port) Pending() bool { return p.room.Load() != 0 || p.lane.Len() > 0 }
 

@@ -65,13 +65,20 @@ func NewStore(maxBytes int) *Store {
 // written even if it alone is over the limit, and bytes that are not UTF-8
 // become question marks.
 func (s *Store) Open(link, remote, listener []byte, openedAtMs int64) Ref {
+	return s.place(0, s.Preview(link, remote, listener, openedAtMs))
+}
+
+// Preview returns the field of the session that Open would make, without making
+// it: for a link that has nothing to remember yet. The bytes are good until
+// the store's next change.
+func (s *Store) Preview(link, remote, listener []byte, openedAtMs int64) []byte {
 	defer s.draft.reset()
 	s.digits = strconv.AppendInt(s.digits[:0], openedAtMs, 10)
 	s.draft.add(keyLink, text(link))
 	s.draft.add(keyOpenedAt, s.digits)
 	s.draft.add(keyRemote, text(remote))
 	s.draft.add(keyListener, text(listener))
-	return s.place(0, s.draft.encode())
+	return s.draft.encode()
 }
 
 func text(b []byte) []byte {

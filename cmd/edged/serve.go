@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -56,7 +57,9 @@ type instance struct {
 	gateway *gateway.Gateway
 	admin   *admin.Server
 	leave   chan struct{} // an operator wants the process to leave once it is empty
-	passed  []*os.File    // sockets of systemd, kept open so that a drain can be taken back
+	quit    chan struct{} // ends trim
+	work    sync.WaitGroup
+	passed  []*os.File // sockets of systemd, kept open so that a drain can be taken back
 }
 
 // passedSockets returns the listening sockets that systemd passed to this process, by their names (FileDescriptorName).
@@ -83,7 +86,7 @@ func newInstance(cfg *config.Config, log *slog.Logger) (*instance, error) {
 	for _, key := range cfg.WithoutEffect() {
 		log.Warn("set, but without effect in this version", "key", key)
 	}
-	i := &instance{cfg: cfg, log: log, started: time.Now(), leave: make(chan struct{}, 1)}
+	i := &instance{cfg: cfg, log: log, started: time.Now(), leave: make(chan struct{}, 1), quit: make(chan struct{})}
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
 		return nil, fmt.Errorf("limit of open files: %w", err)
@@ -102,6 +105,7 @@ func newInstance(cfg *config.Config, log *slog.Logger) (*instance, error) {
 	runtime.GOMAXPROCS(netpoll.Procs(i.gateway.Reactors()))
 	i.gateway.Start()
 	i.admin.Serve()
+	i.work.Go(func() { trim(i.quit, i.gateway.Trim) })
 	return i, nil
 }
 
@@ -168,6 +172,8 @@ func (i *instance) drainAndStop(signals <-chan os.Signal) error {
 func (i *instance) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
+	close(i.quit)
+	i.work.Wait()
 	err := errors.Join(i.gateway.Stop(ctx), i.admin.Close(ctx))
 	i.log.Info("stopped")
 	return err
