@@ -13,12 +13,12 @@ import (
 
 // programs are the executables of one state of the tree; an empty one was not to be built.
 type programs struct {
-	cfloor, cload, echo, manager, edged string
+	cfloor, cload, echo, manager, edged, net, netpoll string
 }
 
 // of returns the executable of a program.
 func (p programs) of(what program) string {
-	return map[program]string{floor: p.cfloor, echo: p.echo, gateway: p.edged}[what]
+	return map[program]string{floor: p.cfloor, echo: p.echo, gateway: p.edged, peerNet: p.net, peerNetpoll: p.netpoll}[what]
 }
 
 // build builds everything into a temporary directory: the tree as it is, and of the commit to compare with what it has.
@@ -38,17 +38,31 @@ func (b *bench) build() error {
 	fmt.Fprintln(os.Stderr, "building")
 	b.commit, _ = b.output1(root, "git", "describe", "--always", "--dirty") // a tree without git has no name
 	in := func(name string) string { return filepath.Join(b.dir, name) }
-	b.now = programs{in("cfloor"), in("cload"), in("echo"), in("manager"), in("edged")}
+	b.now = programs{cfloor: in("cfloor"), cload: in("cload"), echo: in("echo"), manager: in("manager"), edged: in("edged")}
 	err = errors.Join(
-		b.command(root, "gcc", "-O2", "-pthread", "-o", b.now.cfloor, "bench/cfloor.c"),
-		b.command(root, "gcc", "-O2", "-pthread", "-o", b.now.cload, "bench/cload.c"),
+		b.tool(root, "gcc", "-O2", "-pthread", "-o", b.now.cfloor, "bench/cfloor.c"),
+		b.tool(root, "gcc", "-O2", "-pthread", "-o", b.now.cload, "bench/cload.c"),
 		b.goBuild(root, b.now.echo, "./bench/echo"),
 		b.goBuild(root, b.now.manager, "./bench/manager"),
 		b.goBuild(root, b.now.edged, "./cmd/edged"))
-	if err != nil || b.set.base == "" {
+	if err != nil {
 		return err
 	}
+	b.buildPeers(filepath.Join(root, "bench", "peers"))
+	if b.set.base == "" {
+		return nil
+	}
 	return b.buildBase(root)
+}
+
+// buildPeers builds what others have made. Its modules are its own, and may be out of reach: the rows do without it then.
+func (b *bench) buildPeers(dir string) {
+	to := programs{net: filepath.Join(b.dir, "peer-net"), netpoll: filepath.Join(b.dir, "peer-netpoll")}
+	if err := errors.Join(b.goBuild(dir, to.net, "./net"), b.goBuild(dir, to.netpoll, "./netpoll")); err != nil {
+		fmt.Fprintf(os.Stderr, "bench: without the peers of echo: %v\n", err)
+		return
+	}
+	b.now.net, b.now.netpoll = to.net, to.netpoll
 }
 
 // buildBase builds what the commit to compare with has of our programs. Its load, floor and Manager are ours: only what is
@@ -135,11 +149,11 @@ func untarFile(root *os.Root, name string, r io.Reader) error {
 
 // goBuild builds as releases are built, without cgo.
 func (b *bench) goBuild(dir, to, what string) error {
-	return b.command(dir, "go", "build", "-trimpath", "-buildvcs=false", "-o", to, what)
+	return b.tool(dir, "go", "build", "-trimpath", "-buildvcs=false", "-o", to, what)
 }
 
-// command runs a tool to its end and returns what it said if it failed.
-func (b *bench) command(dir, name string, args ...string) error {
+// tool runs a tool to its end and returns what it said if it failed.
+func (b *bench) tool(dir, name string, args ...string) error {
 	c := exec.CommandContext(b.ctx, name, args...)
 	c.Dir = dir
 	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")

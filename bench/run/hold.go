@@ -22,12 +22,14 @@ type memory struct {
 	kernel int // bytes of the whole kernel; 0 where it may not be read
 }
 
-// settled reads the memory until it stands still: a runtime gives back in its own time what it used while links opened.
-func (b *bench) settled(pid int) (memory, error) {
+// settled reads the memory until it stands still: a runtime gives back in its own time what it used while links opened. It
+// returns also how long that took.
+func (b *bench) settled(pid int) (memory, time.Duration, error) {
+	began := time.Now()
 	last, err := b.memory(pid)
-	for limit := time.Now().Add(settleLimit); err == nil && time.Now().Before(limit); {
+	for limit := began.Add(settleLimit); err == nil && time.Now().Before(limit); {
 		if err := b.sleep(settleEvery); err != nil {
-			return last, err
+			return last, 0, err
 		}
 		before := last
 		last, err = b.memory(pid)
@@ -35,7 +37,7 @@ func (b *bench) settled(pid int) (memory, error) {
 			break
 		}
 	}
-	return last, err
+	return last, time.Since(began), err
 }
 
 func near(a, b, within int) bool { return max(a-b, b-a) <= within }
@@ -64,24 +66,24 @@ func (b *bench) sleep(d time.Duration) error {
 }
 
 // hold measures a row of links that do nothing or little: memory before and with them, and CPU while they are there.
-func (b *bench) hold(r row, s subject, pids []int, args []string) (sample, error) {
-	if err := b.warmUp(r, s, pids, args); err != nil {
+func (b *bench) hold(r row, s subject, t target) (sample, error) {
+	if err := b.warmUp(r, s, t); err != nil {
 		return sample{}, err
 	}
-	before, err := b.settled(pids[0])
+	before, _, err := b.settled(t.pids[0])
 	if err != nil {
 		return sample{}, err
 	}
-	var out bytes.Buffer
-	c, err := b.client(s, &out, args)
+	end, err := b.open(b.set, r, s, t)
 	if err != nil {
-		return sample{}, err
-	}
-	if err := c.await(b.ctx, loadLimit); err != nil {
 		return sample{}, err
 	}
 	opened := time.Now()
-	with, err := b.settled(pids[0])
+	with, took, err := b.settled(t.pids[0])
+	if err != nil {
+		return sample{}, err
+	}
+	heap, err := b.heap(t)
 	if err != nil {
 		return sample{}, err
 	}
@@ -92,43 +94,52 @@ func (b *bench) hold(r row, s subject, pids []int, args []string) (sample, error
 	if err := b.sleep(holdWarm + watch - time.Since(opened)); err != nil {
 		return sample{}, err
 	}
-	_ = c.stdin.Close() // ends the measurement
-	rep, err := b.result(c, &out, r, len(pids), loadLimit)
+	rep, err := end()
 	if err != nil {
 		return sample{}, err
 	}
-	return heldSample(r, s, before, with, rep), nil
+	found := heldSample(r, s, before, with, rep)
+	found.settled = took.Seconds()
+	found.values = append(found.values, heap...)
+	return found, nil
+}
+
+// open starts a load that lasts until end is called, and waits until all its links are open.
+func (b *bench) open(set settings, r row, s subject, t target) (end func() (report, error), err error) {
+	var out bytes.Buffer
+	c, err := b.client(s, &out, t.load(set, r, s))
+	if err != nil {
+		return nil, err
+	}
+	return func() (report, error) {
+		_ = c.stdin.Close() // ends the measurement
+		return b.result(c, &out, r, len(t.pids), loadLimit)
+	}, c.await(b.ctx, loadLimit)
 }
 
 // warmUp opens and closes some links as the row will.
-func (b *bench) warmUp(r row, s subject, pids []int, args []string) error {
+func (b *bench) warmUp(r row, s subject, t target) error {
 	few := r
 	few.mode, few.links = storm, warmLinks
 	few.beat = 0
-	var out bytes.Buffer
-	c, err := b.client(s, &out, append(loadArgs(b.set, few, s, pids), args[len(args)-1]))
-	if err != nil {
-		return err
-	}
-	_, err = b.result(c, &out, few, len(pids), loadLimit)
+	_, err := b.talk(b.set, few, s, t)
 	return err
 }
 
 // heldSample turns what was seen into figures per link.
 func heldSample(r row, s subject, before, with memory, rep report) sample {
-	found := sample{otherCPU: rep.OtherCPU, lineNs: rep.LineNs}
-	put := func(f figure, v float64) { found.values = append(found.values, value{f, v}) }
+	found := newSample(rep, rep)
 	if r.beat == 0 {
-		put(userBytes, float64(with.user-before.user)/float64(r.links))
+		found.put(userBytes, float64(with.user-before.user)/float64(r.links))
 		if before.kernel > 0 {
-			put(kernBytes, float64(with.kernel-before.kernel)/float64(2*r.links)) // both ends of each are ours
+			found.put(kernBytes, float64(with.kernel-before.kernel)/float64(2*r.links)) // both ends of each are ours
 		}
 	}
 	if s.long {
-		put(idleCPU, 100*rep.Servers[0].CPU)
+		found.put(idleCPU, 100*rep.Servers[0].CPU)
 	}
 	if r.beat > 0 {
-		put(beatCPU, rep.Servers[0].PerFrameUs)
+		found.put(beatCPU, rep.Servers[0].PerFrameUs)
 	}
 	return found
 }

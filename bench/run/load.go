@@ -11,6 +11,9 @@ import (
 // payload is how many bytes a message carries, the kind of a DATA frame not counted.
 const payload = 64
 
+// floodPayload is the same of a flood: small, because each costs the gateway something and few bytes fill no socket.
+const floodPayload = 8
+
 // Frames and kinds of PROTOCOL.md as cload takes them, in hexadecimal.
 const (
 	hexHello     = "000101" // a whole HELLO that says nothing
@@ -24,6 +27,9 @@ type report struct {
 	Links      int     `json:"links"`
 	Seconds    float64 `json:"seconds"`
 	Frames     int     `json:"frames"`
+	Rate       float64 `json:"rate"` // frames a second
+	P50        float64 `json:"p50_us"`
+	P99        float64 `json:"p99_us"`
 	Errors     int     `json:"errors"`
 	Mismatches int     `json:"mismatches"`
 	Silent     int     `json:"silent"` // links that never got an answer
@@ -31,8 +37,9 @@ type report struct {
 		CPU        float64 `json:"cpu"` // of one core
 		PerFrameUs float64 `json:"us_per_frame"`
 	} `json:"servers"`
-	OtherCPU float64    `json:"other_cpu"`
-	LineNs   [2]float64 `json:"line_ns"` // from CPU to CPU and back, before and after; 0: not asked for, or not to be had
+	ClientCPU float64    `json:"client_cpu"` // of one core
+	OtherCPU  float64    `json:"other_cpu"`
+	LineNs    [2]float64 `json:"line_ns"` // from CPU to CPU and back, before and after; 0: not asked for, or not to be had
 }
 
 func parseReport(b []byte) (report, error) {
@@ -41,6 +48,15 @@ func parseReport(b []byte) (report, error) {
 		return r, fmt.Errorf("cload said %q: %w", b, err)
 	}
 	return r, nil
+}
+
+// perFrame returns the CPU of some of the servers per message, in µs.
+func (r report) perFrame(from, to int) float64 {
+	total := 0.0
+	for _, s := range r.Servers[from:to] {
+		total += s.PerFrameUs
+	}
+	return total
 }
 
 // check says why a report is no measurement. A row without answers, or with wrong ones, is a failure and not a low figure.
@@ -70,7 +86,13 @@ func loadArgs(set settings, r row, s subject, pids []int) []string {
 	}
 	switch r.mode {
 	case flow:
-		args = append(args, "-m", "echo", "-p", strconv.Itoa(r.depth), "-t", strconv.Itoa(s.clients()), "-d", seconds(set.window), "-w", seconds(set.warm))
+		args = append(args, "-m", "echo")
+		if r.rate > 0 {
+			args = append(args, "-r", strconv.FormatFloat(r.rate, 'f', 0, 64))
+		} else {
+			args = append(args, "-p", strconv.Itoa(r.depth))
+		}
+		args = append(args, "-t", strconv.Itoa(s.clients()), "-d", seconds(set.window), "-w", seconds(set.warm))
 		if r.data {
 			args = append(args, "-s", strconv.Itoa(payload+1), "-F", hexData)
 		} else {
@@ -79,12 +101,23 @@ func loadArgs(set settings, r row, s subject, pids []int) []string {
 	case storm:
 		args = append(args, "-m", "storm")
 	case hold:
-		args = append(args, "-m", "idle", "-d", "0", "-w", seconds(holdWarm)) // until its standard input ends
+		args = append(args, "-m", r.holds(), "-d", "0", "-w", seconds(holdWarm)) // until its standard input ends
+		if r.deluge {
+			args = append(args, "-s", strconv.Itoa(floodPayload+1), "-F", hexData)
+		}
 		if r.beat > 0 {
 			args = append(args, "-B", seconds(r.beat))
 		}
 	}
 	return append(args, greeting(r, s)...)
+}
+
+// holds returns cload's mode for a row of mode hold.
+func (r row) holds() string {
+	if r.deluge {
+		return "flood"
+	}
+	return "idle"
 }
 
 // greeting returns the arguments for what comes before a link counts as open.
@@ -113,11 +146,14 @@ func joinInts(n []int) string {
 }
 
 // gatewayConfig returns the edged.toml of a subject. Nothing may happen by itself while it is measured, so every timeout
-// is far away.
-func gatewayConfig(s subject, capacity int, manager string) string {
+// is far away. admin is where it is controlled; empty: nowhere.
+func gatewayConfig(s subject, capacity int, manager, admin string) string {
 	login, managers := "none", ""
 	if s.session > 0 {
 		login, managers = "required", strconv.Quote(manager)
+	}
+	if admin != "" {
+		admin = strconv.Quote(admin)
 	}
 	return fmt.Sprintf(`[gateway]
 reactors = %d
@@ -135,6 +171,6 @@ address = "127.0.0.1:0"
 addresses = [%s]
 
 [admin]
-listen = []
-`, s.loops, capacity, login, managers)
+listen = [%s]
+`, s.loops, capacity, login, managers, admin)
 }

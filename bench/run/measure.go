@@ -23,6 +23,8 @@ type bench struct {
 	now, base          programs
 	commit, baseCommit string
 	running            []*process
+
+	half float64 // of the rate that the first subject of the row at hand can do; messages a second
 }
 
 // cleanUp ends what runs and removes what was written.
@@ -72,7 +74,7 @@ func (b *bench) rounds(rows []row) *results {
 func (b *bench) measureRow(r row, round int, all *results, patience int) string {
 	var got []outcome
 	for try := 0; ; try++ {
-		got = b.measureSubjects(r)
+		got = b.measureSubjects(r, round)
 		if b.ctx.Err() != nil {
 			return ""
 		}
@@ -98,6 +100,9 @@ func (b *bench) measureRow(r row, round int, all *results, patience int) string 
 		for _, v := range o.values {
 			all.put(seriesKey{r.name, o.who, v.figure, o.base}, round, v.value, o.otherCPU)
 		}
+		if o.settled > 0 {
+			all.settled = append(all.settled, o.settled)
+		}
 		for _, ns := range o.lineNs {
 			if ns > 0 {
 				all.lineNs = append(all.lineNs, ns)
@@ -115,10 +120,14 @@ type outcome struct {
 	err error
 }
 
-// measureSubjects measures all subjects once.
-func (b *bench) measureSubjects(r row) []outcome {
+// measureSubjects measures the subjects of a round once; those that could not be had are left out.
+func (b *bench) measureSubjects(r row, round int) []outcome {
 	var got []outcome
-	for _, s := range withBase(r.subjects, func(p program) bool { return b.base.of(p) != "" }) {
+	b.half = 0
+	for _, s := range withBase(r.inRound(round, b.set.rounds), func(p program) bool { return b.base.of(p) != "" }) {
+		if b.now.of(s.program) == "" {
+			continue
+		}
 		found, err := b.measure(r, s)
 		b.stopAll()
 		got = append(got, outcome{s, found, err})
@@ -157,6 +166,7 @@ type sample struct {
 	values   []value
 	otherCPU float64
 	lineNs   [2]float64
+	settled  float64 // seconds until the memory stood still
 }
 
 type value struct {
@@ -168,6 +178,9 @@ type value struct {
 func (s sample) String() string {
 	var said []string
 	for _, v := range s.values {
+		if v.figure.jsonOnly {
+			continue
+		}
 		what := ""
 		if v.figure.Name != messageCPU.Name {
 			what = v.figure.Name + " "
@@ -177,24 +190,30 @@ func (s sample) String() string {
 	return strings.Join(said, ", ")
 }
 
+// target is what the load speaks to.
+type target struct {
+	address string
+	servers []*process
+	pids    []int // accounted for: the subject's first, then its Manager
+	own     int   // how many of them are the subject's
+	admin   string
+}
+
+// load returns cload's arguments for it.
+func (t target) load(set settings, r row, s subject) []string {
+	return append(loadArgs(set, r, s, t.pids), t.address)
+}
+
 // measure runs one subject of a row. What it starts the caller stops.
 func (b *bench) measure(r row, s subject) (sample, error) {
-	servers, address, err := b.serve(r, s)
+	t, err := b.serve(r, s)
 	if err != nil {
 		return sample{}, err
 	}
-	var pids []int
-	for _, p := range servers {
-		pids = append(pids, p.cmd.Process.Pid)
-	}
-	args := append(loadArgs(b.set, r, s, pids), address)
-	var found sample
-	if r.mode == hold {
-		found, err = b.hold(r, s, pids, args)
-	} else {
-		found, err = b.load(r, s, pids, args)
-	}
-	for _, p := range servers {
+	how := map[mode]func(row, subject, target) (sample, error){
+		flow: b.load, storm: b.load, hold: b.hold, crowd: b.crowd, paced: b.paced, flooded: b.flooded, collect: b.collect, herd: b.herd}
+	found, err := how[r.mode](r, s, t)
+	for _, p := range t.servers {
 		if died := p.alive(); died != nil {
 			return sample{}, died
 		}
@@ -203,54 +222,84 @@ func (b *bench) measure(r row, s subject) (sample, error) {
 }
 
 // serve starts a subject: the process to account for first, its Manager if it has one behind it.
-func (b *bench) serve(r row, s subject) (servers []*process, address string, err error) {
-	built := b.now
-	if s.base {
-		built = b.base
-	}
-	path, args := built.of(s.program), []string{"-n", strconv.Itoa(s.loops), "0"}
+func (b *bench) serve(r row, s subject) (target, error) {
+	args := []string{"-loops", strconv.Itoa(s.loops), "127.0.0.1:0"}
 	switch s.program {
+	case gateway:
+		return b.serveGateway(r, s)
+	case floor:
+		args = []string{"-n", strconv.Itoa(s.loops), "0"}
 	case echo:
-		args = []string{"-loops", strconv.Itoa(s.loops), "127.0.0.1:0"}
 		if s.pinned {
 			args = append([]string{"-pin", strconv.Itoa(firstCPUs(1)[0])}, args...)
 		}
-	case gateway:
-		var manager string
-		if s.session > 0 {
-			m, err := b.ready(s, b.now.manager, "-session", strconv.Itoa(s.session))
-			if err != nil {
-				return nil, "", err
-			}
-			if manager, err = m.address(); err != nil {
-				return nil, "", err
-			}
-			servers = append(servers, m)
-		}
-		file := filepath.Join(b.dir, "edged.toml")
-		if err := os.WriteFile(file, []byte(gatewayConfig(s, r.capacity(), manager)), 0o644); err != nil {
-			return nil, "", err
-		}
-		args = []string{"serve", "--config", file}
 	}
-	p, err := b.ready(s, path, args...)
+	p, err := b.ready(s, b.built(s).of(s.program), args...)
 	if err != nil {
-		return nil, "", err
+		return target{}, err
 	}
-	address, err = p.address()
-	return slices.Insert(servers, 0, p), address, err
+	return served(target{}, p)
 }
 
-// ready starts a server and waits until it says so. The pinned floor gets its CPU from us; netpoll pins its loop itself, as
+// built returns the programs of the commit that a subject is of.
+func (b *bench) built(s subject) programs {
+	if s.base {
+		return b.base
+	}
+	return b.now
+}
+
+// served puts a program before those that are behind it.
+func served(t target, p *process) (target, error) {
+	var err error
+	t.servers = slices.Insert(t.servers, 0, p)
+	t.pids = slices.Insert(t.pids, 0, p.cmd.Process.Pid)
+	t.own = 1
+	t.address, err = p.address()
+	return t, err
+}
+
+// serveGateway starts edged, after its Manager.
+func (b *bench) serveGateway(r row, s subject) (t target, err error) {
+	if s.session > 0 {
+		path, args := b.now.manager, []string{"-session", strconv.Itoa(s.session)}
+		if s.demo {
+			path, args = b.now.edged, []string{"demo", "--manager", "127.0.0.1:0"}
+		}
+		m, err := b.ready(s, path, args...)
+		if err != nil {
+			return t, err
+		}
+		if t, err = served(t, m); err != nil {
+			return t, err
+		}
+	}
+	admin := ""
+	if r.mode == hold {
+		t.admin = filepath.Join(b.dir, "admin.sock")
+		admin = "unix:" + t.admin
+	}
+	file := filepath.Join(b.dir, "edged.toml")
+	if err := os.WriteFile(file, []byte(gatewayConfig(s, r.capacity(), t.address, admin)), 0o644); err != nil {
+		return t, err
+	}
+	p, err := b.ready(s, b.built(s).of(gateway), "serve", "--config", file)
+	if err != nil {
+		return t, err
+	}
+	return served(t, p)
+}
+
+// ready starts a server and waits until it says so. A pinned program gets its CPU from us; only netpoll pins its loop itself, as
 // edged does.
 func (b *bench) ready(s subject, path string, args ...string) (*process, error) {
 	var p *process
 	launch := func() (err error) {
-		p, err = b.launch("ready", nil, path, args...)
+		p, err = b.launchTraced(s.trace, path, args...)
 		return err
 	}
 	var err error
-	if s.pinned && s.program == floor {
+	if s.pinned && s.program != echo {
 		err = onCPU(firstCPUs(1)[0], launch)
 	} else {
 		err = launch()
@@ -295,14 +344,19 @@ func (b *bench) result(c *process, out *bytes.Buffer, r row, servers int, limit 
 	return rep, nil
 }
 
-// load measures a row in which something happens all the time.
-func (b *bench) load(r row, s subject, pids []int, args []string) (sample, error) {
+// talk sends messages, or opens and resets links, for as long as the settings say.
+func (b *bench) talk(set settings, r row, s subject, t target) (report, error) {
 	var out bytes.Buffer
-	c, err := b.client(s, &out, args)
+	c, err := b.client(s, &out, t.load(set, r, s))
 	if err != nil {
-		return sample{}, err
+		return report{}, err
 	}
-	rep, err := b.result(c, &out, r, len(pids), b.set.warm+b.set.window+loadLimit)
+	return b.result(c, &out, r, len(t.pids), set.warm+set.window+loadLimit)
+}
+
+// load measures a row in which something happens all the time.
+func (b *bench) load(r row, s subject, t target) (sample, error) {
+	rep, err := b.talk(b.set, r, s, t)
 	if err != nil {
 		return sample{}, err
 	}
@@ -310,9 +364,17 @@ func (b *bench) load(r row, s subject, pids []int, args []string) (sample, error
 	if r.mode == storm {
 		f = acceptCPU
 	}
-	found := sample{[]value{{f, rep.Servers[0].PerFrameUs}}, rep.OtherCPU, rep.LineNs}
-	if len(pids) > 1 {
-		found.values = append(found.values, value{managerCPU, rep.Servers[1].PerFrameUs})
+	found := newSample(rep, rep)
+	found.put(f, rep.perFrame(0, t.own))
+	if len(t.pids) > t.own {
+		found.put(managerCPU, rep.perFrame(t.own, len(t.pids)))
 	}
 	return found, nil
 }
+
+// newSample returns a sample without figures that was taken from one report to another.
+func newSample(first, last report) sample {
+	return sample{otherCPU: max(first.OtherCPU, last.OtherCPU), lineNs: [2]float64{first.LineNs[0], last.LineNs[1]}}
+}
+
+func (s *sample) put(f figure, v float64) { s.values = append(s.values, value{f, v}) }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -24,6 +25,9 @@ const (
 // keepOutput bounds what is kept of a program's output, for the error that quotes it.
 const keepOutput = 4096
 
+// keepTrace bounds the same where each line counts.
+const keepTrace = 1 << 20
+
 // process is a program under test, or its load.
 type process struct {
 	name  string
@@ -37,6 +41,7 @@ type process struct {
 // transcript keeps the last bytes that a process wrote, and tells when a word came.
 type transcript struct {
 	word string
+	keep int           // bytes
 	seen chan struct{} // closed when the word came in a whole line
 
 	mu   sync.Mutex // guards the fields below
@@ -52,7 +57,7 @@ func (o *transcript) Write(p []byte) (int, error) {
 	if o.line == "" {
 		o.findLocked()
 	}
-	if n := len(o.text) - keepOutput; n > 0 {
+	if n := len(o.text) - o.keep; n > 0 {
 		o.text = o.text[n:]
 	}
 	return len(p), nil
@@ -78,8 +83,27 @@ func (o *transcript) String() string {
 // launch starts a program. It must run on the main thread: the program gets that thread's namespace and CPUs, and is ended
 // by the kernel if the thread ends first. stdout goes to w, or with the rest if w is nil.
 func (b *bench) launch(word string, w io.Writer, path string, args ...string) (*process, error) {
-	p := &process{name: filepath.Base(path), cmd: exec.Command(path, args...), ended: make(chan struct{})}
-	p.out = transcript{word: word, seen: make(chan struct{})}
+	return b.start(command(path, args...), word, w)
+}
+
+// launchTraced is launch for a server; if traced, one that tells of each garbage collection, of which all is kept.
+func (b *bench) launchTraced(traced bool, path string, args ...string) (*process, error) {
+	p := command(path, args...)
+	if traced {
+		p.cmd.Env = append(os.Environ(), "GODEBUG=gctrace=1")
+		p.out.keep = keepTrace
+	}
+	return b.start(p, "ready", nil)
+}
+
+// command returns a process that is not started.
+func command(path string, args ...string) *process {
+	return &process{name: filepath.Base(path), cmd: exec.Command(path, args...), ended: make(chan struct{}),
+		out: transcript{keep: keepOutput, seen: make(chan struct{})}}
+}
+
+func (b *bench) start(p *process, word string, w io.Writer) (*process, error) {
+	p.out.word = word
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
 	if w != nil {
 		p.cmd.Stdout = w

@@ -85,7 +85,7 @@ func TestProcessStdin(t *testing.T) {
 }
 
 func TestTranscript(t *testing.T) {
-	o := transcript{word: "ready", seen: make(chan struct{})}
+	o := transcript{word: "ready", keep: keepOutput, seen: make(chan struct{})}
 	for _, part := range []string{"al", "most\nre", "ady 127", ".0.0.1:1"} {
 		_, _ = o.Write([]byte(part))
 		select {

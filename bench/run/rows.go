@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 )
 
@@ -11,6 +12,7 @@ type figure struct {
 	Name     string `json:"name"`
 	Unit     string `json:"unit"`
 	perFloor bool   // the ratio to the floor means something
+	jsonOnly bool   // not in the table
 }
 
 // String returns the figure as the table names it.
@@ -18,22 +20,49 @@ func (f figure) String() string { return f.Name + ", " + f.Unit }
 
 // The figures, in the order in which a program's lines come.
 var (
-	messageCPU = figure{"CPU", "µs/message", true}
-	managerCPU = figure{"CPU of its Manager", "µs/message", false}
-	acceptCPU  = figure{"CPU", "µs/link", true}
-	userBytes  = figure{"user memory", "bytes/link", false}
-	kernBytes  = figure{"kernel memory", "bytes/link", false}
-	idleCPU    = figure{"CPU", "% of a core", false}
-	beatCPU    = figure{"CPU", "µs/heartbeat", true}
+	messageCPU = figure{"CPU", "µs/message", true, false}
+	managerCPU = figure{"CPU of its Manager", "µs/message", false, false}
+	acceptCPU  = figure{"CPU", "µs/link", true, false}
+	userBytes  = figure{"user memory", "bytes/link", false, false}
+	kernBytes  = figure{"kernel memory", "bytes/link", false, false}
+	idleCPU    = figure{"CPU", "% of a core", false, false}
+	beatCPU    = figure{"CPU", "µs/heartbeat", true, false}
+
+	heapUsed = figure{"Go heap in use", "bytes", false, true}
+	heapIdle = figure{"Go heap idle and not released", "bytes", false, true}
+
+	fewCPU   = figure{"CPU, 1,000 links", "µs/message", true, false}
+	crowdCPU = figure{"CPU, all links", "µs/message", true, false}
+	crowdCap = figure{"CPU, all ÷ 1,000 links", "×", false, false}
+
+	openRate = figure{"rate", "messages/s", false, false}
+	openP50  = figure{"p50", "µs", true, false}
+	openP99  = figure{"p99", "µs", true, false}
+
+	aloneP99  = figure{"p99 alone", "µs", true, false}
+	besideP99 = figure{"p99 beside the flood", "µs", true, false}
+	floodCost = figure{"p99 beside ÷ alone", "×", false, false}
+	floodRate = figure{"answers to the flood", "1000/s", true, false}
+
+	markFew   = figure{"GC mark CPU, few links", "ms/collection", false, false}
+	markAll   = figure{"GC mark CPU, all links", "ms/collection", false, false}
+	markRatio = figure{"GC mark CPU, all ÷ few", "×", false, false}
+	wallFew   = figure{"GC mark time, few links", "ms/collection", false, false}
+	wallAll   = figure{"GC mark time, all links", "ms/collection", false, false}
+
+	loadCPU     = figure{"CPU of the load", "µs/message", true, false}
+	loadManager = figure{"CPU of its Manager", "µs/message", true, false}
 )
 
 // program is what answers in a row.
 type program int
 
 const (
-	floor   program = iota // bench/cfloor.c
-	echo                   // bench/echo: netpoll alone
-	gateway                // edged serve
+	floor       program = iota // bench/cfloor.c
+	echo                       // bench/echo: netpoll alone
+	gateway                    // edged serve
+	peerNet                    // bench/peers/net: a goroutine for each connection
+	peerNetpoll                // bench/peers/netpoll: cloudwego/netpoll
 )
 
 // subject is one way to run a program; a row compares several.
@@ -45,6 +74,10 @@ type subject struct {
 	session int  // gateway: a Manager lets the links in and fills their sessions up to so many bytes; 0: login none
 	long    bool // hold rows: watched for the whole of settings.hold, for its CPU
 	base    bool // of the commit that we compare with
+	peer    bool // not ours, and measured in a part of the rounds
+	trace   bool // gateway: tells of each garbage collection
+	swarm   bool // the load is edged swarm and not cload
+	demo    bool // the Manager is that of edged demo
 }
 
 // clients returns the threads of the load. They do not follow the subject's loops: subjects of one row get the same load.
@@ -59,9 +92,14 @@ func (s subject) clients() int {
 type mode int
 
 const (
-	flow  mode = iota // messages back and forth
-	storm             // links opened and reset
-	hold              // links that do nothing, or send heartbeats
+	flow    mode = iota // messages back and forth
+	storm               // links opened and reset
+	hold                // links that do nothing, or send heartbeats
+	crowd               // messages of some links, without and beside many that are silent
+	paced               // messages at half the rate that the row's first subject can do
+	flooded             // messages at a low rate, without and beside a link that sends what it can
+	collect             // garbage collections, with few and with many links
+	herd                // messages, for what the load and the Manager cost
 )
 
 // row is one comparison.
@@ -71,7 +109,10 @@ type row struct {
 	links    int
 	depth    int           // flow: messages in flight on each link
 	data     bool          // flow: the frames are DATA frames
+	rate     float64       // flow: messages a second, whether answered or not; 0: when answers come
+	deluge   bool          // hold: the links send what they can
 	beat     time.Duration // hold: each link sends a heartbeat so often; 0: never
+	below    string        // whom the others are divided by; empty: the C floor
 	subjects []subject
 }
 
@@ -79,6 +120,13 @@ type row struct {
 const (
 	relaySession = 150
 	heldSession  = 220
+)
+
+// Links and rates of rows that have one size only.
+const (
+	talkers    = 1000 // links that talk beside silent or loud ones
+	calmRate   = 1000 // messages a second of the talkers beside a flood
+	fewTalkers = 100  // links that talk so that garbage is made
 )
 
 // heartbeatEvery is what the protocol tells clients by default.
@@ -91,23 +139,68 @@ var floorFree = subject{who: "C floor", program: floor, loops: 2}
 func allRows(set settings, cpus int) []row {
 	var rows []row
 	if cpus > 1 {
-		rows = append(rows, flowRows("echo-pinned", false, []int{100, 1000, 10000},
-			floorPinned, subject{who: "netpoll", program: echo, loops: 1, pinned: true})...)
+		rows = append(rows, withPeers(flowRows("echo-pinned", false, []int{100, 1000, 10000},
+			floorPinned, subject{who: "netpoll", program: echo, loops: 1, pinned: true}))...)
 	}
 	free := subject{who: "netpoll", program: echo, loops: 2}
-	rows = append(rows, flowRows("echo-free", false, []int{100, 1000}, floorFree, free)...)
-	rows = append(rows, flowRows("relay", true, []int{100, 1000}, floorFree,
-		subject{who: "edged, 2 reactors", program: gateway, loops: 2, session: relaySession},
-		subject{who: "edged, 1 reactor", program: gateway, loops: 1, session: relaySession})...)
+	rows = append(rows, withPeers(flowRows("echo-free", false, []int{100, 1000}, floorFree, free))...)
+	two := subject{who: "edged, 2 reactors", program: gateway, loops: 2, session: relaySession}
+	one := two
+	one.who, one.loops = "edged, 1 reactor", 1
+	rows = append(rows, flowRows("relay", true, []int{100, 1000}, floorFree, two, one)...)
+	rows = append(rows, relayRows(set)...)
 	open := subject{who: "edged", program: gateway, loops: 2}
-	watched := open
-	watched.long = true
 	return append(rows,
 		row{name: "accept", mode: storm, links: set.storm, subjects: []subject{floorFree, free, open}},
-		row{name: "idle/silent", mode: hold, links: set.links, subjects: []subject{floorFree, free, watched}},
+		row{name: "idle/silent", mode: hold, links: set.links, subjects: []subject{floorFree, free, long(open)}},
 		row{name: "idle/logged-in", mode: hold, links: set.links,
 			subjects: []subject{{who: "edged", program: gateway, loops: 2, session: heldSession}}},
-		row{name: "idle/heartbeats", mode: hold, links: set.links, beat: heartbeatEvery, subjects: []subject{watched}})
+		row{name: "idle/heartbeats", mode: hold, links: set.links, beat: heartbeatEvery,
+			subjects: []subject{long(floorFree), long(free), long(open)}})
+}
+
+// relayRows returns the rows that ask more of a relay than what a message costs.
+func relayRows(set settings) []row {
+	edged := subject{who: "edged", program: gateway, loops: 2, session: relaySession}
+	traced, swarm := edged, edged
+	traced.trace = true
+	swarm.who, swarm.swarm = "edged swarm", true
+	demo, load := swarm, edged
+	demo.who, demo.demo = "edged swarm, demo Manager", true
+	load.who = "C load"
+	rows := []row{
+		{name: fmt.Sprintf("relay/%d-%d", set.links, talkers), mode: crowd, links: max(set.links, talkers+1), depth: 1, data: true,
+			subjects: []subject{floorFree, edged}},
+		{name: "latency", mode: paced, links: talkers, depth: 1, data: true, subjects: []subject{edged, floorFree}},
+		{name: "flood", mode: flooded, links: talkers, data: true, subjects: []subject{floorFree, edged}},
+		{name: fmt.Sprintf("gc/%d", set.links), mode: collect, links: set.links + fewTalkers, depth: 1, data: true, subjects: []subject{traced}},
+	}
+	for _, r := range flowRows("swarm-manager", true, []int{1000}, load, swarm, demo) {
+		r.mode, r.below = herd, load.who
+		rows = append(rows, r)
+	}
+	return rows
+}
+
+// long returns a subject that is watched for its CPU.
+func long(s subject) subject {
+	s.long = true
+	return s
+}
+
+// withPeers adds to some rows of an echo what others have made for it.
+func withPeers(rows []row) []row {
+	for i := range rows {
+		r := &rows[i]
+		if r.links > 1000 || r.links == 100 && r.depth > 1 {
+			continue
+		}
+		loops, pinned := r.subjects[0].loops, r.subjects[0].pinned
+		r.subjects = append(slices.Clone(r.subjects),
+			subject{who: "net, goroutine a link", program: peerNet, loops: loops, pinned: pinned, peer: true},
+			subject{who: "cloudwego/netpoll", program: peerNetpoll, loops: loops, pinned: pinned, peer: true})
+	}
+	return rows
 }
 
 func flowRows(group string, data bool, links []int, subjects ...subject) []row {
@@ -131,14 +224,38 @@ func choose(rows []row, only *regexp.Regexp) []row {
 }
 
 // slow says that a row takes so long, and its figures vary so little, that a part of the rounds will do.
-func (r row) slow() bool { return r.mode == hold }
+func (r row) slow() bool {
+	return slices.Contains([]mode{hold, flooded, collect, herd}, r.mode)
+}
 
 // roundsOf returns in how many of the rounds a row is measured.
 func (r row) roundsOf(rounds int) int {
 	if r.slow() {
-		return max(1, rounds*2/5)
+		return partOf(rounds)
 	}
 	return rounds
+}
+
+// reference returns whom the others of a row are divided by.
+func (r row) reference() string {
+	if r.below != "" {
+		return r.below
+	}
+	return floorFree.who
+}
+
+// partOf returns how many of the rounds will do for what takes long or decides nothing.
+func partOf(rounds int) int { return max(1, rounds*2/5) }
+
+// inRound returns the subjects that are measured in a round.
+func (r row) inRound(round, rounds int) []subject {
+	var now []subject
+	for _, s := range r.subjects {
+		if !s.peer || round < partOf(rounds) {
+			now = append(now, s)
+		}
+	}
+	return now
 }
 
 // capacity is what a gateway is configured for: beyond the row's links those that were reset and are not closed yet.
@@ -146,7 +263,7 @@ func (r row) capacity() int {
 	if r.mode == storm {
 		return 2000
 	}
-	return r.links + 500
+	return r.links + 500 // a flood's link is among them
 }
 
 // filesFor returns how many files a process may have to open for the rows.
@@ -163,7 +280,7 @@ func withBase(subjects []subject, built func(program) bool) []subject {
 	var all []subject
 	for _, s := range subjects {
 		all = append(all, s)
-		if s.program != floor && built(s.program) {
+		if !s.peer && s.program != floor && built(s.program) {
 			s.base = true
 			all = append(all, s)
 		}

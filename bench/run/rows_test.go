@@ -50,6 +50,9 @@ func TestAllRows(t *testing.T) {
 		if who := r.subjects[0]; who.program == floor && who.who != floorFree.who {
 			t.Errorf("%s: the floor is called %s", r.name, who.who)
 		}
+		if !slices.ContainsFunc(r.subjects, func(s subject) bool { return s.who == r.reference() }) && len(r.subjects) > 1 {
+			t.Errorf("%s: nobody is called %s, whom the others are divided by", r.name, r.reference())
+		}
 		for i, s := range r.subjects {
 			if s.clients() != r.subjects[0].clients() {
 				t.Errorf("%s: %s gets another load than %s", r.name, s.who, r.subjects[0].who)
@@ -59,7 +62,8 @@ func TestAllRows(t *testing.T) {
 			}
 		}
 	}
-	for _, want := range []string{"echo-pinned/10000:8", "echo-free/100:1", "relay/1000:8", "accept", "idle/silent", "idle/logged-in", "idle/heartbeats"} {
+	for _, want := range []string{"echo-pinned/10000:8", "echo-free/100:1", "relay/1000:8", "accept", "relay/15000-1000", "latency", "flood",
+		"gc/15000", "swarm-manager/1000:8", "idle/silent", "idle/logged-in", "idle/heartbeats"} {
 		if !seen[want] {
 			t.Errorf("no row %s in %v", want, names(rows))
 		}
@@ -79,10 +83,20 @@ func TestChoose(t *testing.T) {
 }
 
 func TestRoundsOf(t *testing.T) {
-	quick, slow := row{mode: flow}, row{mode: hold}
+	quick, slow := row{mode: paced}, row{mode: flooded}
 	for rounds, want := range map[int]int{1: 1, 2: 1, 5: 2, 20: 8} {
 		if got := slow.roundsOf(rounds); got != want || quick.roundsOf(rounds) != rounds {
 			t.Errorf("of %d rounds: %d, want %d", rounds, got, want)
+		}
+	}
+}
+
+// TestInRound: peers are measured in a part of the rounds, the others in all.
+func TestInRound(t *testing.T) {
+	r := row{subjects: []subject{floorFree, {who: "theirs", peer: true}}}
+	for round, want := range []int{2, 2, 1, 1, 1} {
+		if got := len(r.inRound(round, 5)); got != want {
+			t.Errorf("round %d of 5: %d subjects, want %d", round, got, want)
 		}
 	}
 }
@@ -92,7 +106,7 @@ func TestFilesFor(t *testing.T) {
 	if got := filesFor(rows); got < 15000+1024 || got > 20000 {
 		t.Errorf("%d files for 15,000 links", got)
 	}
-	if got := filesFor(choose(rows, regexp.MustCompile("relay"))); got > 4000 {
+	if got := filesFor(choose(rows, regexp.MustCompile("relay/100"))); got > 4000 {
 		t.Errorf("%d files for the relay rows", got)
 	}
 }
@@ -124,6 +138,8 @@ func TestLoadArgs(t *testing.T) {
 		want string
 	}{
 		{"echo", row{links: 100, depth: 8}, floorPinned, "-c 100 -P 1,2 -m echo -p 8 -t 1 -d 1 -w 0.25 -s 64"},
+		{"open loop", row{links: 9, depth: 1, data: true, rate: 1234.56}, in, "-c 9 -P 1,2 -m echo -r 1235 -t 2 -d 1 -w 0.25 -s 65 -F 03 -H 000101 -R 1 -G 02"},
+		{"flood", row{mode: hold, links: 1, deluge: true}, in, "-c 1 -P 1,2 -m flood -d 0 -w 1 -s 9 -F 03 -H 000101 -R 1 -G 02"},
 		{"relay", row{links: 9, depth: 1, data: true}, in, "-c 9 -P 1,2 -m echo -p 1 -t 2 -d 1 -w 0.25 -s 65 -F 03 -H 000101 -R 1 -G 02"},
 		{"storm on the floor", row{mode: storm, links: 9}, floorFree, "-c 9 -P 1,2 -m storm -H 0000 -R 1"},
 		{"storm on edged", row{mode: storm, links: 9}, open, "-c 9 -P 1,2 -m storm -H 0000 -R 2 -G 02"},
@@ -145,16 +161,18 @@ func TestGatewayConfig(t *testing.T) {
 		s        subject
 		login    string
 		managers []string
+		admin    string
+		windows  []string
 	}{
-		{subject{loops: 1, session: 150}, "required", []string{"127.0.0.1:7100"}},
-		{subject{loops: 2}, "none", nil},
+		{subject{loops: 1, session: 150}, "required", []string{"127.0.0.1:7100"}, "", nil},
+		{subject{loops: 2}, "none", nil, "unix:/tmp/a.sock", []string{"unix:/tmp/a.sock"}},
 	} {
-		c, err := config.Parse("bench", []byte(gatewayConfig(tt.s, 700, "127.0.0.1:7100")))
+		c, err := config.Parse("bench", []byte(gatewayConfig(tt.s, 700, "127.0.0.1:7100", tt.admin)))
 		if err != nil {
 			t.Fatal(err)
 		}
 		g := c.Gateway
-		if g.Login != tt.login || g.Reactors != tt.s.loops || g.Capacity != 700 || len(c.Admin.Listen) != 0 || !slices.Equal(c.Manager.Addresses, tt.managers) {
+		if g.Login != tt.login || g.Reactors != tt.s.loops || g.Capacity != 700 || !slices.Equal(c.Admin.Listen, tt.windows) || !slices.Equal(c.Manager.Addresses, tt.managers) {
 			t.Errorf("got %+v, Managers %v, windows %v", g, c.Manager.Addresses, c.Admin.Listen)
 		}
 		if least := time.Hour; g.IdleTimeout < least || g.Heartbeat < least || g.DrainTimeout != 0 {

@@ -59,6 +59,7 @@ type results struct {
 	values   map[seriesKey][]float64
 	others   map[seriesKey][]float64 // CPUs that the rest of the machine used meanwhile
 	lineNs   []float64               // from CPU to CPU and back, before and after each measurement
+	settled  []float64               // seconds until a server's memory stood still
 	repeated int                     // times that a row was measured again because the host had moved the CPUs
 	moved    int                     // rows, counted in each round, that were kept although it had
 	failures []string

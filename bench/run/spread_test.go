@@ -84,14 +84,14 @@ func TestResultsLine(t *testing.T) {
 			r.put(base, round, 4*v, 0) // failed in the second round
 		}
 	}
-	l := r.line(now)
+	l := r.line(now, floorFree.who)
 	if l.Now.Median != 4 || l.PerFloor.Min != 2 || l.PerFloor.Max != 2 {
 		t.Errorf("now %+v, ÷ floor %+v", l.Now, l.PerFloor)
 	}
 	if l.Base.Median != 10 || l.PerBase.Median != 0.5 || len(l.PerBase.Values) != 2 {
 		t.Errorf("base %+v, ÷ base %+v", l.Base, l.PerBase)
 	}
-	if l := r.line(floorKey); l.PerFloor != nil || l.Base != nil {
+	if l := r.line(floorKey, floorFree.who); l.PerFloor != nil || l.Base != nil {
 		t.Errorf("the floor is compared with itself: %+v", l)
 	}
 }

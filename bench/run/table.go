@@ -20,7 +20,8 @@ type output struct {
 	Rounds   int      `json:"rounds"`
 	Lines    []line   `json:"lines"`
 	Failures []string `json:"failures"`
-	LineNs   *spread  `json:"line_ns"` // how long a cache line took from CPU to CPU and back
+	LineNs   *spread  `json:"line_ns"`  // how long a cache line took from CPU to CPU and back
+	Settle   *spread  `json:"settle_s"` // seconds until a server's memory stood still
 	Repeated int      `json:"repeated"`
 	Moved    int      `json:"moved"`
 }
@@ -40,21 +41,22 @@ type line struct {
 // output puts the results into lines, row by row.
 func (b *bench) output(m machine, rows []row, all *results) output {
 	out := output{Machine: m, Commit: b.commit, Base: b.baseCommit, Rounds: b.set.rounds, Failures: all.failures,
-		LineNs: spreadOf(all.lineNs), Repeated: all.repeated, Moved: all.moved}
+		LineNs: spreadOf(all.lineNs), Settle: spreadOf(all.settled), Repeated: all.repeated, Moved: all.moved}
 	for _, r := range rows {
 		for _, k := range all.order {
 			if k.row == r.name && !k.base {
-				out.Lines = append(out.Lines, all.line(k))
+				out.Lines = append(out.Lines, all.line(k, r.reference()))
 			}
 		}
 	}
 	return out
 }
 
-func (r *results) line(k seriesKey) line {
+// line returns a figure; reference is whom its ratio is to.
+func (r *results) line(k seriesKey, reference string) line {
 	now := r.values[k]
 	l := line{Row: k.row, Who: k.who, Figure: k.figure, Now: spreadOf(now), OtherCPU: spreadOf(r.others[k])}
-	below := seriesKey{row: k.row, who: floorFree.who, figure: k.figure}
+	below := seriesKey{row: k.row, who: reference, figure: k.figure}
 	if k.figure.perFloor && below != k {
 		l.PerFloor = spreadOf(ratios(now, r.values[below]))
 	}
@@ -82,6 +84,9 @@ func (o output) text() string {
 	table := [][]string{header}
 	last := ""
 	for _, l := range o.Lines {
+		if l.Figure.jsonOnly {
+			continue
+		}
 		cells := []string{l.Row, l.Who + mark(l.OtherCPU.Median), l.Figure.String()}
 		if l.Row == last {
 			cells[0] = ""
@@ -108,6 +113,10 @@ func (o output) notes() string {
 	if l := o.LineNs; l != nil {
 		fmt.Fprintf(&s, "\nA cache line took %.0f ns from CPU to CPU and back (%.0f–%.0f). Measured again because the host had moved the CPUs: "+
 			"%d times; kept although it had: %d.\n", l.Median, l.Min, l.Max, o.Repeated, o.Moved)
+	}
+	if l := o.Settle; l != nil {
+		fmt.Fprintf(&s, "\nMemory of the idle rows: taken when two looks %v apart agreed, after %v at most; the median here is %.0f s (%.0f–%.0f) "+
+			"after the last link had opened.\n", settleEvery, settleLimit, l.Median, l.Min, l.Max)
 	}
 	for _, f := range o.Failures {
 		first, _, _ := strings.Cut(f, "\n")

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"fmt"
+	"time"
+)
+
+// talking returns a row of messages with so many links, from one of another mode.
+func (r row) talking(links int) row {
+	r.mode, r.links = flow, links
+	return r
+}
+
+// silence returns settings for a load in the background, which must not measure what the machine does.
+func silence(set settings) settings {
+	set.line = nil
+	return set
+}
+
+// watching returns the target with one process more to account for, so that it does not count as a disturbance.
+func (t target) watching(p *process) target {
+	t.pids = append(t.pids[:len(t.pids):len(t.pids)], p.cmd.Process.Pid)
+	return t
+}
+
+// beside measures the same messages without and with a load in the background.
+func (b *bench) beside(set settings, r, background row, s subject, t target) (alone, with, behind report, err error) {
+	if alone, err = b.talk(set, r, s, t); err != nil {
+		return alone, with, behind, err
+	}
+	end, err := b.open(silence(set), background, s, t)
+	if err != nil {
+		return alone, with, behind, err
+	}
+	if err := b.sleep(holdWarm); err != nil {
+		return alone, with, behind, err
+	}
+	if with, err = b.talk(set, r, s, t.watching(b.running[len(b.running)-1])); err != nil {
+		return alone, with, behind, err
+	}
+	behind, err = end()
+	return alone, with, behind, err
+}
+
+// crowd measures what links that say nothing cost those that talk.
+func (b *bench) crowd(r row, s subject, t target) (sample, error) {
+	silent := r
+	silent.mode, silent.links = hold, r.links-talkers
+	alone, with, _, err := b.beside(b.set, r.talking(talkers), silent, s, t)
+	if err != nil {
+		return sample{}, err
+	}
+	found := newSample(alone, with)
+	few, all := alone.perFrame(0, t.own), with.perFrame(0, t.own)
+	found.put(fewCPU, few)
+	found.put(crowdCPU, all)
+	found.put(crowdCap, all/few)
+	return found, nil
+}
+
+// floodWindow is how long the quiet links are listened to: a hundredth of their answers must be more than a few.
+const floodWindow = 3
+
+// flooded measures what a link that never waits costs those that are polite.
+func (b *bench) flooded(r row, s subject, t target) (sample, error) {
+	set := b.set
+	set.window *= floodWindow
+	calm, loud := r.talking(talkers), r
+	calm.rate = calmRate
+	loud.mode, loud.links, loud.deluge = hold, 1, true
+	alone, with, flood, err := b.beside(set, calm, loud, s, t)
+	if err != nil {
+		return sample{}, err
+	}
+	found := newSample(alone, with)
+	found.put(aloneP99, alone.P99)
+	found.put(besideP99, with.P99)
+	found.put(floodCost, with.P99/alone.P99)
+	found.put(floodRate, flood.Rate/1000)
+	return found, nil
+}
+
+// leastRate is the share of an asked rate below which the load was too slow to measure at it.
+const leastRate = 0.9
+
+// paced measures latency in an open loop. The row's first subject finds the rate, the others get the same.
+func (b *bench) paced(r row, s subject, t target) (sample, error) {
+	r = r.talking(r.links)
+	if b.half == 0 && s.program == gateway {
+		top, err := b.talk(b.set, r, s, t)
+		if err != nil {
+			return sample{}, err
+		}
+		b.half = top.Rate / 2
+	}
+	if b.half == 0 {
+		return sample{}, fmt.Errorf("no rate is known, because the gateway's could not be measured")
+	}
+	r.rate = b.half
+	rep, err := b.talk(b.set, r, s, t)
+	if err != nil {
+		return sample{}, err
+	}
+	if rep.Rate < leastRate*r.rate {
+		return sample{}, fmt.Errorf("%.0f messages/s were answered when %.0f were due", rep.Rate, r.rate)
+	}
+	found := newSample(rep, rep)
+	found.put(openRate, rep.Rate)
+	found.put(openP50, rep.P50)
+	found.put(openP99, rep.P99)
+	return found, nil
+}
+
+// collectWindow is how much longer messages flow than elsewhere, so that several collections fall into it.
+const collectWindow = 3
+
+// collect measures garbage collections with few and with many links.
+func (b *bench) collect(r row, s subject, t target) (sample, error) {
+	set := b.set
+	set.window *= collectWindow
+	few := r.talking(fewTalkers)
+	silent := r
+	silent.mode, silent.links = hold, r.links-fewTalkers
+	trace := &t.servers[0].out
+	alone, err := b.talk(set, few, s, t)
+	if err != nil {
+		return sample{}, err
+	}
+	first := trace.String()
+	end, err := b.open(silence(set), silent, s, t)
+	if err != nil {
+		return sample{}, err
+	}
+	if err := b.sleep(time.Second); err != nil {
+		return sample{}, err
+	}
+	opened := trace.String()
+	with, err := b.talk(set, few, s, t)
+	if err != nil {
+		return sample{}, err
+	}
+	last := trace.String()
+	if _, err := end(); err != nil {
+		return sample{}, err
+	}
+	return collected(newSample(alone, with), collections(first), collections(last[len(opened):]))
+}
