@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 )
@@ -23,31 +24,26 @@ func (t target) watching(p *process) target {
 	return t
 }
 
-// beside measures the same messages without and with a load in the background.
-func (b *bench) beside(set settings, r, background row, s subject, t target) (alone, with, behind report, err error) {
-	if alone, err = b.talk(set, r, s, t); err != nil {
-		return alone, with, behind, err
-	}
-	end, err := b.open(silence(set), background, s, t)
-	if err != nil {
-		return alone, with, behind, err
-	}
-	if err := b.sleep(holdWarm); err != nil {
-		return alone, with, behind, err
-	}
-	if with, err = b.talk(set, r, s, t.watching(b.running[len(b.running)-1])); err != nil {
-		return alone, with, behind, err
-	}
-	behind, err = end()
-	return alone, with, behind, err
-}
-
 // crowd measures what links that say nothing cost those that talk.
 func (b *bench) crowd(r row, s subject, t target) (sample, error) {
 	silent := r
 	silent.mode, silent.links = hold, r.links-talkers
-	alone, with, _, err := b.beside(b.set, r.talking(talkers), silent, s, t)
+	alone, err := b.talk(b.set, r.talking(talkers), s, t)
 	if err != nil {
+		return sample{}, err
+	}
+	end, err := b.open(silence(b.set), silent, s, t)
+	if err != nil {
+		return sample{}, err
+	}
+	if err := b.sleep(holdWarm); err != nil {
+		return sample{}, err
+	}
+	with, err := b.talk(b.set, r.talking(talkers), s, t)
+	if err != nil {
+		return sample{}, err
+	}
+	if _, err := end(); err != nil {
 		return sample{}, err
 	}
 	found := newSample(alone, with)
@@ -68,16 +64,44 @@ func (b *bench) flooded(r row, s subject, t target) (sample, error) {
 	calm, loud := r.talking(talkers), r
 	calm.rate = calmRate
 	loud.mode, loud.links, loud.deluge = hold, 1, true
-	alone, with, flood, err := b.beside(set, calm, loud, s, t)
+	alone, err := b.talk(set, calm, s, t)
+	if err != nil {
+		return sample{}, err
+	}
+	with, flood, err := b.beside(set, calm, loud, s, t)
 	if err != nil {
 		return sample{}, err
 	}
 	found := newSample(alone, with)
+	found.otherCPU = max(alone.OtherCPU, flood.OtherCPU) // to the quiet load, the flood is a disturbance
 	found.put(aloneP99, alone.P99)
 	found.put(besideP99, with.P99)
 	found.put(floodCost, with.P99/alone.P99)
 	found.put(floodRate, flood.Rate/1000)
 	return found, nil
+}
+
+// beside measures messages of links that were open before the load that is to disturb them began: it would keep them from logging
+// in, and that is another question.
+func (b *bench) beside(set settings, r, loud row, s subject, t target) (with, flood report, err error) {
+	set.warm += holdWarm // the time in which the other begins
+	var out bytes.Buffer
+	c, err := b.client(s, &out, t.load(set, r, s))
+	if err != nil {
+		return with, flood, err
+	}
+	if err := c.await(b.ctx, loadLimit); err != nil {
+		return with, flood, err
+	}
+	end, err := b.open(silence(set), loud, s, t.watching(c))
+	if err != nil {
+		return with, flood, err
+	}
+	if with, err = b.result(c, &out, r, len(t.pids), set.warm+set.window+loadLimit); err != nil {
+		return with, flood, err
+	}
+	flood, err = end()
+	return with, flood, err
 }
 
 // leastRate is the share of an asked rate below which the load was too slow to measure at it.

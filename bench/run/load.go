@@ -14,6 +14,10 @@ const payload = 64
 // floodPayload is the same of a flood: small, because each costs the gateway something and few bytes fill no socket.
 const floodPayload = 8
 
+// floodDepth is how many messages of a flood are on their way at most. Where there is no such bound, all that the sockets and
+// the Manager's stream hold comes back at once, and a gateway ends such a link as a slow consumer.
+const floodDepth = 16384
+
 // Frames and kinds of PROTOCOL.md as cload takes them, in hexadecimal.
 const (
 	hexHello     = "000101" // a whole HELLO that says nothing
@@ -103,7 +107,7 @@ func loadArgs(set settings, r row, s subject, pids []int) []string {
 	case hold:
 		args = append(args, "-m", r.holds(), "-d", "0", "-w", seconds(holdWarm)) // until its standard input ends
 		if r.deluge {
-			args = append(args, "-s", strconv.Itoa(floodPayload+1), "-F", hexData)
+			args = append(args, "-p", strconv.Itoa(floodDepth), "-s", strconv.Itoa(floodPayload+1), "-F", hexData)
 		}
 		if r.beat > 0 {
 			args = append(args, "-B", seconds(r.beat))
