@@ -36,9 +36,6 @@ func (b *bench) crowd(r row, s subject, t target) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	if err := b.sleep(holdWarm); err != nil {
-		return sample{}, err
-	}
 	with, err := b.talk(b.set, r.talking(talkers), s, t)
 	if err != nil {
 		return sample{}, err
@@ -55,7 +52,7 @@ func (b *bench) crowd(r row, s subject, t target) (sample, error) {
 }
 
 // floodWindow is how long the quiet links are listened to: a hundredth of their answers must be more than a few.
-const floodWindow = 3
+const floodWindow = 2
 
 // flooded measures what a link that never waits costs those that are polite.
 func (b *bench) flooded(r row, s subject, t target) (sample, error) {

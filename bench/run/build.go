@@ -14,11 +14,12 @@ import (
 // programs are the executables of one state of the tree; an empty one was not to be built.
 type programs struct {
 	cfloor, cload, echo, manager, edged, net, netpoll string
+	proxies
 }
 
 // of returns the executable of a program.
 func (p programs) of(what program) string {
-	return map[program]string{floor: p.cfloor, echo: p.echo, gateway: p.edged, peerNet: p.net, peerNetpoll: p.netpoll}[what]
+	return map[program]string{floor: p.cfloor, echo: p.echo, gateway: p.edged, peerNet: p.net, peerNetpoll: p.netpoll, haproxy: p.haproxy, nginx: p.nginx}[what]
 }
 
 // build builds everything into a temporary directory: the tree as it is, and of the commit to compare with what it has.
@@ -49,6 +50,7 @@ func (b *bench) build() error {
 		return err
 	}
 	b.buildPeers(filepath.Join(root, "bench", "peers"))
+	b.findProxies()
 	if b.set.base == "" {
 		return nil
 	}

@@ -14,7 +14,7 @@ import (
 
 // herdWindow is how much longer a swarm runs than messages flow elsewhere: its CPU is that of its whole life, and what it
 // spends on opening links must be little beside it.
-const herdWindow = 3
+const herdWindow = 2
 
 // herd measures what a load and a Manager cost. The swarm takes messages of its own kind, so that each load has its Manager's CPU
 // beside it.

@@ -227,6 +227,8 @@ func (b *bench) serve(r row, s subject) (target, error) {
 	switch s.program {
 	case gateway:
 		return b.serveGateway(r, s)
+	case haproxy, nginx:
+		return b.serveProxy(r, s)
 	case floor:
 		args = []string{"-n", strconv.Itoa(s.loops), "0"}
 	case echo:
@@ -367,7 +369,11 @@ func (b *bench) load(r row, s subject, t target) (sample, error) {
 	found := newSample(rep, rep)
 	found.put(f, rep.perFrame(0, t.own))
 	if len(t.pids) > t.own {
-		found.put(managerCPU, rep.perFrame(t.own, len(t.pids)))
+		behind := managerCPU
+		if s.peer {
+			behind = backendCPU
+		}
+		found.put(behind, rep.perFrame(t.own, len(t.pids)))
 	}
 	return found, nil
 }

@@ -33,6 +33,19 @@ func (p proc) rss(pid int) (int, error) {
 	return 0, fmt.Errorf("no Rss in smaps_rollup of process %d", pid)
 }
 
+// children returns the processes that a process has started.
+func (p proc) children(pid int) ([]int, error) {
+	b, err := p.read(strconv.Itoa(pid), "task", strconv.Itoa(pid), "children")
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	for _, f := range strings.Fields(string(b)) {
+		pids = append(pids, number(f))
+	}
+	return pids, nil
+}
+
 // linkSlabs are the kernel's caches of what a link is made of: its socket, the file of it, and its place in an epoll. All
 // others are left out, because they hold mostly what the rest of the machine does.
 var linkSlabs = []string{"TCP", "TCPv6", "sock_inode_cache", "filp", "dentry", "eventpoll_epi", "eventpoll_pwq", "ep_head",

@@ -34,6 +34,7 @@ type process struct {
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
 	out   transcript
+	group bool          // it has processes of its own, which end with it
 	ended chan struct{} // closed when it was waited for
 	err   error         // how it ended; valid after ended
 }
@@ -196,5 +197,8 @@ func (p *process) stop() {
 	case <-t.C:
 		_ = p.cmd.Process.Kill()
 		<-p.ended
+	}
+	if p.group { // one of its processes may outlive it
+		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 	}
 }

@@ -22,6 +22,7 @@ func (f figure) String() string { return f.Name + ", " + f.Unit }
 var (
 	messageCPU = figure{"CPU", "µs/message", true, false}
 	managerCPU = figure{"CPU of its Manager", "µs/message", false, false}
+	backendCPU = figure{"CPU of its backend", "µs/message", false, false}
 	acceptCPU  = figure{"CPU", "µs/link", true, false}
 	userBytes  = figure{"user memory", "bytes/link", false, false}
 	kernBytes  = figure{"kernel memory", "bytes/link", false, false}
@@ -63,6 +64,8 @@ const (
 	gateway                    // edged serve
 	peerNet                    // bench/peers/net: a goroutine for each connection
 	peerNetpoll                // bench/peers/netpoll: cloudwego/netpoll
+	haproxy                    // in TCP mode, before a C floor
+	nginx                      // its stream module, before a C floor
 )
 
 // subject is one way to run a program; a row compares several.
@@ -147,7 +150,13 @@ func allRows(set settings, cpus int) []row {
 	two := subject{who: "edged, 2 reactors", program: gateway, loops: 2, session: relaySession}
 	one := two
 	one.who, one.loops = "edged, 1 reactor", 1
-	rows = append(rows, flowRows("relay", true, []int{100, 1000}, floorFree, two, one)...)
+	relay := []subject{floorFree, two, one}
+	if set.peers {
+		relay = append(relay,
+			subject{who: "HAProxy, before a C floor", program: haproxy, loops: 2, peer: true},
+			subject{who: "nginx, before a C floor", program: nginx, loops: 2, peer: true})
+	}
+	rows = append(rows, flowRows("relay", true, []int{100, 1000}, relay...)...)
 	rows = append(rows, relayRows(set)...)
 	open := subject{who: "edged", program: gateway, loops: 2}
 	return append(rows,
