@@ -42,30 +42,49 @@ func run(loops int, address string) error {
 	return e.Serve(converted)
 }
 
-// echo is called when something has come, and must leave nothing whole behind.
+// echo is called when something has come, and again at once if it leaves something: it waits for the rest of a frame that was begun.
 func echo(_ context.Context, c netpoll.Connection) error {
 	r, w := c.Reader(), c.Writer()
-	for r.Len() >= 2 {
-		head, err := r.Peek(2)
-		if err != nil {
+	for more := true; more; more = r.Len() > 0 {
+		if err := answer(r, w); err != nil {
 			return err
 		}
-		n := 2 + int(binary.BigEndian.Uint16(head))
-		if r.Len() < n {
-			break // the rest wakes us
-		}
-		frame, err := r.Next(n)
-		if err != nil {
-			return err
-		}
-		to, err := w.Malloc(n)
-		if err != nil {
-			return err
-		}
-		copy(to, frame)
 	}
 	if err := r.Release(); err != nil {
 		return err
+	}
+	return w.Flush()
+}
+
+// answer sends back one frame.
+func answer(r netpoll.Reader, w netpoll.Writer) error {
+	if err := beforeWait(r, w, 2); err != nil {
+		return err
+	}
+	head, err := r.Peek(2)
+	if err != nil {
+		return err
+	}
+	n := 2 + int(binary.BigEndian.Uint16(head))
+	if err := beforeWait(r, w, n); err != nil {
+		return err
+	}
+	frame, err := r.Next(n)
+	if err != nil {
+		return err
+	}
+	to, err := w.Malloc(n)
+	if err != nil {
+		return err
+	}
+	copy(to, frame)
+	return nil
+}
+
+// beforeWait sends what is ready if n bytes are not there yet: their sender may wait for it.
+func beforeWait(r netpoll.Reader, w netpoll.Writer, n int) error {
+	if r.Len() >= n {
+		return nil
 	}
 	return w.Flush()
 }
