@@ -4,7 +4,7 @@ GO      ?= go
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 FUZZ    ?= 400000x
 
-.PHONY: build run test race lint fuzz bench proto clean
+.PHONY: build run test race lint fuzz bench proto pgo clean
 
 build: ; $(BUILD) -o bin/edged ./cmd/edged
 
@@ -21,5 +21,7 @@ fuzz: ; tools/fuzz $(FUZZ)
 bench: ; $(GO) run ./bench/run -rounds '$(or $(ROUNDS),5)' -only '$(ONLY)' -base '$(BASE)' -json '$(JSON)'
 
 proto: ; api/generate.sh
+
+pgo: ; tools/pgo
 
 clean: ; rm -rf bin dist

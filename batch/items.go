@@ -31,6 +31,27 @@ func (it *Items) Next() (item, raw []byte, ok bool) {
 	}
 }
 
+// Count returns how many items are left.
+func (it Items) Count() (n int) {
+	for it.skip() {
+		n++
+	}
+	return n
+}
+
+// skip passes over one item.
+func (it *Items) skip() bool {
+	b := it.c.rest
+	if len(b) > 1 && uint32(b[0]) == it.tag {
+		if size, k := varint(b[1:]); k > 0 && size <= uint64(len(b)-1-k) {
+			it.c.rest = b[1+k+int(size):]
+			return true
+		}
+	}
+	_, _, ok := it.Next()
+	return ok
+}
+
 // Err returns ErrMalformed if Next ended at bytes that are no field. Items that came from ParseUpstream or
 // ParseDownstream were checked there: for those it is always nil.
 func (it *Items) Err() error {
@@ -54,6 +75,25 @@ func (l Link) append(dst []byte, tag uint32) []byte {
 	dst = appendHead(dst, tag, l.size())
 	dst = appendUint(dst, linkRefIndex, uint64(l.Index))
 	return appendUint(dst, linkRefUniq, uint64(l.Uniq))
+}
+
+// plain reads a LinkRef whose fields stand in their order, once each.
+func (l *Link) plain(b []byte) bool {
+	if len(b) > 0 && b[0] == byte(linkRefIndex) {
+		v, n := varint(b[1:])
+		if n == 0 {
+			return false
+		}
+		l.Index, b = uint32(v), b[1+n:]
+	}
+	if len(b) > 0 && b[0] == byte(linkRefUniq) {
+		v, n := varint(b[1:])
+		if n == 0 {
+			return false
+		}
+		l.Uniq, b = uint32(v), b[1+n:]
+	}
+	return len(b) == 0
 }
 
 // merge reads an encoded LinkRef over what l holds.

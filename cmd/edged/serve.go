@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"sync"
@@ -26,7 +27,7 @@ import (
 )
 
 func serveCommand() *cobra.Command {
-	var path string
+	var path, profile string
 	var verbose bool
 	c := &cobra.Command{
 		Use:   "serve --config FILE",
@@ -41,12 +42,35 @@ func serveCommand() *cobra.Command {
 			if verbose {
 				level = slog.LevelDebug
 			}
-			return serve(cfg, c.OutOrStdout(), newLog(c.ErrOrStderr(), level))
+			stop, err := startProfile(profile)
+			if err != nil {
+				return err
+			}
+			return errors.Join(serve(cfg, c.OutOrStdout(), newLog(c.ErrOrStderr(), level)), stop())
 		},
 	}
 	c.Flags().StringVar(&path, "config", "/etc/edged/edged.toml", "configuration `file`")
 	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "log what concerns single links too")
+	c.Flags().StringVar(&profile, "cpuprofile", "", "write a CPU profile to this `file` until the end (make pgo)")
 	return c
+}
+
+// startProfile writes a CPU profile to path until stop is called; it does nothing without a path.
+func startProfile(path string) (stop func() error, err error) {
+	if path == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return f.Close()
+	}, nil
 }
 
 // instance is a running gateway with its windows.
