@@ -10,6 +10,10 @@ import (
 // mostIovecs bounds one writev. Output is at most HighWater and one more Write, in buffers of growing size.
 const mostIovecs = 16
 
+// firstOutput is the least that is lent for output: several small messages of a turn then leave by a plain send, which costs the
+// kernel less than a vector of buffers.
+const firstOutput = 1 << 10
+
 // lookBytes is how much is sent between two looks at what the peer has acknowledged.
 const lookBytes = 8 << 10
 
@@ -76,7 +80,7 @@ func (l *Loop) appendOutput(c Conn, r *conn, parts [][]byte) {
 // copied a second time.
 func (l *Loop) outputRoom(r *conn, n int) *buffer {
 	if r.out == 0 {
-		r.out = l.lend(n)
+		r.out = l.lend(max(n, firstOutput))
 		r.outLast = r.out
 		return l.at(r.out)
 	}
