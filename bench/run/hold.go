@@ -40,6 +40,14 @@ func (b *bench) settled(pid int) (memory, time.Duration, error) {
 	return last, time.Since(began), err
 }
 
+// look reads the memory of a subject, where the row shows it.
+func (b *bench) look(r row, t target) (memory, time.Duration, error) {
+	if r.beat > 0 {
+		return memory{}, 0, nil
+	}
+	return b.settled(t.pids[0])
+}
+
 func near(a, b, within int) bool { return max(a-b, b-a) <= within }
 
 func (b *bench) memory(pid int) (memory, error) {
@@ -70,7 +78,7 @@ func (b *bench) hold(r row, s subject, t target) (sample, error) {
 	if err := b.warmUp(r, s, t); err != nil {
 		return sample{}, err
 	}
-	before, _, err := b.settled(t.pids[0])
+	before, _, err := b.look(r, t)
 	if err != nil {
 		return sample{}, err
 	}
@@ -79,7 +87,7 @@ func (b *bench) hold(r row, s subject, t target) (sample, error) {
 		return sample{}, err
 	}
 	opened := time.Now()
-	with, took, err := b.settled(t.pids[0])
+	with, took, err := b.look(r, t)
 	if err != nil {
 		return sample{}, err
 	}
