@@ -173,3 +173,27 @@ func TestKeptInputIsGivenBack(t *testing.T) {
 		}
 	}
 }
+
+// Trim drops what is kept for lending, and only that: half a frame stays, and the loop goes on lending.
+func TestTrim(t *testing.T) {
+	l, addr := serve(t, netpoll.Config{}, echoFrames)
+	frame := appendFrame(nil, make([]byte, 5000))
+	halfway, other := dial(t, addr), dial(t, addr)
+	mustWrite(t, halfway, frame[:3000])
+	mustWrite(t, other, frame)
+	mustRead(t, other, len(frame))
+	until(t, l, "half a frame", func() bool { return l.Stats().ReadBytes == uint64(len(frame)+3000) })
+	on(t, l, func() {
+		before := l.Stats().BufferBytes
+		l.Trim()
+		if after := l.Stats().BufferBytes; after == 0 || after >= before {
+			t.Errorf("%d bytes of buffers before and %d after", before, after)
+		}
+	})
+	mustWrite(t, halfway, frame[3000:])
+	mustRead(t, halfway, len(frame))
+	on(t, l, l.Trim)
+	until(t, l, "an empty stock", func() bool { l.Trim(); return l.Stats().BufferBytes == 0 })
+	mustWrite(t, other, frame)
+	mustRead(t, other, len(frame))
+}

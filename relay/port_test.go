@@ -310,3 +310,29 @@ func BenchmarkNext(b *testing.B) {
 		p.quota.give(in.charge)
 	}
 }
+
+func TestTrimDropsEmptyBuffers(t *testing.T) {
+	p := newTestPort(1 << 20)
+	out := p.outlets[0]
+	send := func() {
+		b := p.Take(0)
+		b.Items = append(b.Items, "item"...)
+		p.Send(0, b)
+	}
+	send()
+	send()
+	sweep(out)
+	send() // takes one that came back; the other one is spare
+	p.Trim()
+	if out.small.n+out.large.n != 0 || out.returned != nil {
+		t.Errorf("%d and %d buffers are kept", out.small.n, out.large.n)
+	}
+	if n := out.batches.Load(); n != 1 {
+		t.Errorf("%d batches are held, not the one that was sent", n)
+	}
+	sweep(out)
+	send()
+	if n := out.batches.Load(); n != 1 {
+		t.Errorf("%d batches are held", n)
+	}
+}
