@@ -124,6 +124,9 @@ func (s *shard) untilDue() time.Duration {
 	if s.drain.active && (wait < 0 || wait > drainTick) {
 		wait = drainTick
 	}
+	if s.managers.anyCrowd() && (wait < 0 || wait > crowdTick) {
+		wait = crowdTick
+	}
 	return wait
 }
 

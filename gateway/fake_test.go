@@ -37,6 +37,14 @@ func (p *fakePort) Pending() bool { return len(p.events) > 0 }
 
 func (p *fakePort) Trim() {}
 
+// Held is what was sent and not taken off the queue yet.
+func (p *fakePort) Held(m int) (n int) {
+	for _, b := range p.managers[m].queue {
+		n += len(b.Items)
+	}
+	return n
+}
+
 func (p *fakePort) Take(m int) *relay.Batch {
 	if p.managers[m].full {
 		p.managers[m].wanted = true

@@ -24,6 +24,7 @@ type managers struct {
 // manager is one of them.
 //
 //	here  items go to the relay
+//	crowd much is held for it: links that talk much wait, so that the others find room
 //	full  there is no room: links wait, and only what may not be lost is added, to held, until EventRoom
 //	gone  it was not reachable for its grace: its links move to another one if there is any. If there is none, items are
 //	      held up to the bound, because what is given to the relay could not follow its link to whoever comes first.
@@ -34,6 +35,7 @@ type manager struct {
 	items uint64
 	full  bool
 	gone  bool
+	crowd bool // links that talk much wait until less is held for it
 }
 
 func (ms *managers) of(l *link) *manager { return &ms.list[l.manager] }
@@ -78,6 +80,15 @@ func (ms *managers) anyUp(s *shard) bool {
 func (ms *managers) anyHere() bool {
 	for i := range ms.list {
 		if !ms.list[i].gone {
+			return true
+		}
+	}
+	return false
+}
+
+func (ms *managers) anyCrowd() bool {
+	for i := range ms.list {
+		if ms.list[i].crowd {
 			return true
 		}
 	}

@@ -24,6 +24,7 @@ type port interface {
 	Send(m int, b *relay.Batch)
 	Next() (relay.Event, bool)
 	Pending() bool
+	Held(m int) int
 	Trim()
 }
 
@@ -49,6 +50,7 @@ type shard struct {
 	// Lent within one call, kept to be used again.
 	scratch []byte
 	item    batch.DownItem
+	spoken  int // bytes that the link which is being read has given to its Manager in this turn
 }
 
 func newShard(g *Gateway, loop *netpoll.Loop, capacity int) *shard {
@@ -162,6 +164,7 @@ func (s *shard) Backlog(netpoll.Conn, int) {}
 // Turn does what came from elsewhere, what fell due, and gives the turn's batches to the relay.
 func (s *shard) Turn(time.Duration) time.Duration {
 	s.takeEvents()
+	s.thinOut()
 	s.managers.walk(s)
 	s.expire()
 	s.drainSome()

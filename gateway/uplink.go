@@ -14,6 +14,7 @@ func (s *shard) Read(c netpoll.Conn, in []byte) int {
 		return len(in)
 	}
 	l.heard = s.now()
+	s.spoken = 0
 	used := 0
 	for {
 		body, n, err := wire.Split(in[used:], s.g.cfg.MaxFrame)
@@ -111,6 +112,11 @@ func (s *shard) relay(place, uniq uint32, l *link, kind byte, payload []byte) ou
 	if l.flags&announced == 0 || s.managers.of(l).gone {
 		s.managers.home(s, place, uniq, l)
 	}
+	if s.spoken > muchTalk && s.crowded(l) {
+		s.waitInCrowd(place, uniq, l)
+		return frameWaits
+	}
+	s.spoken += len(payload)
 	if l.flags&latent != 0 && kind == batch.KindData {
 		s.settle(place, uniq, l) // it talks, and will go on
 	}

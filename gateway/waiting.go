@@ -1,11 +1,22 @@
 package gateway
 
+import "time"
+
 // stalledBudget is what is read from a link in a turn while there is no room towards a Manager: enough for a heartbeat to be
 // answered, and little to be kept for each link that has something to say.
 const stalledBudget = 512
 
 // compactFrom is the length of a list of waiting links from which those that have ended are looked for.
 const compactFrom = 256
+
+// One link can say more than a Manager can take, and would fill all the room there is: the others would wait behind it, and new
+// links be refused. So while more than crowdBytes are held, which is enough for full speed, a link may say muchTalk bytes in a
+// turn, and then waits until half of that is gone. Nobody tells the shard when: it looks every crowdTick.
+const (
+	crowdBytes = 256 << 10
+	muchTalk   = 4 << 10
+	crowdTick  = time.Millisecond
+)
 
 type linkName struct{ place, uniq uint32 }
 
@@ -42,16 +53,46 @@ func (w *waitingList) left(s *shard, l *link) {
 
 // wait stops reading from a link that has something for a Manager to which there is no room.
 func (s *shard) wait(place, uniq uint32, l *link) {
-	if l.flags&waiting != 0 {
-		return
+	if l.flags&waiting == 0 {
+		s.queueUp(place, uniq, l)
+		s.loop.SetReadBudget(stalledBudget)
 	}
+}
+
+func (s *shard) queueUp(place, uniq uint32, l *link) {
 	s.count.Stalls++
 	l.flags |= waiting
 	l.since = s.now()
 	s.loop.Pause(l.conn)
 	s.waiting.add(s, linkName{place, uniq})
 	s.deadlines.Earlier(place, l.since.Deadline(s.g.cfg.StallTimeout))
-	s.loop.SetReadBudget(stalledBudget)
+}
+
+// crowded says whether much is held for the link's Manager.
+func (s *shard) crowded(l *link) bool {
+	return s.port.Held(int(l.manager)) > crowdBytes
+}
+
+// waitInCrowd is wait for a link that has had its share. The others are read as ever.
+func (s *shard) waitInCrowd(place, uniq uint32, l *link) {
+	if l.flags&waiting == 0 {
+		s.managers.of(l).crowd = true
+		s.queueUp(place, uniq, l)
+	}
+}
+
+// thinOut goes on with those who wait in a crowd that is none any more.
+func (s *shard) thinOut() {
+	thin := false
+	for i := range s.managers.list {
+		if m := &s.managers.list[i]; m.crowd && s.port.Held(i) <= crowdBytes/2 {
+			m.crowd = false
+			thin = thin || !m.full
+		}
+	}
+	if thin {
+		s.resumeWaiting()
+	}
 }
 
 // room goes on where a Manager has room again.

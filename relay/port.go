@@ -101,6 +101,9 @@ func (p *Port) Take(m int) *Batch { return p.outlets[m].take() }
 // legal at any time: while the Manager is away batches wait. An empty batch is only given back.
 func (p *Port) Send(m int, b *Batch) { p.outlets[m].send(b) }
 
+// Held is how many bytes of buffers wait for Manager m or lack its receipt.
+func (p *Port) Held(m int) int { return int(p.outlets[m].bytes.Load()) }
+
 // Trim drops the empty buffers that are kept for the next batches: for a time in which little is going on.
 func (p *Port) Trim() {
 	for _, o := range p.outlets {
