@@ -13,8 +13,11 @@ import (
 	"edged/wire"
 )
 
-// turnEvents bounds the batches from Managers that a shard takes in one turn, so that reading is not starved.
-const turnEvents = 64
+// turnEvents and turnItems bound what a shard takes of the Managers in one turn, so that reading is not starved.
+const (
+	turnEvents = 64
+	turnItems  = 1024
+)
 
 // port is what a shard needs of the relay; its own end of it is relay.Port.
 type port interface {
@@ -178,7 +181,11 @@ func (s *shard) Pending() bool {
 }
 
 func (s *shard) takeEvents() {
+	until := s.count.ItemsIn + turnItems
 	for range turnEvents {
+		if s.count.ItemsIn >= until {
+			return
+		}
 		e, ok := s.port.Next()
 		if !ok {
 			return
