@@ -9,7 +9,8 @@ import (
 const (
 	warmLinks   = 100             // opened and closed before the first look, so that code and buffers are there
 	settleEvery = time.Second     // between two looks at the memory
-	settleLimit = 5 * time.Second // then it is taken as it is
+	settleLeast = 6 * time.Second // edged gives memory back once it has been quiet for some seconds
+	settleLimit = 9 * time.Second // then it is taken as it is
 	userNear    = 64 << 10        // bytes by which two looks may differ and count as the same
 	kernelNear  = 512 << 10       // the same of the kernel, where others live too
 	holdWarm    = time.Second     // from the last link's opening to the first counted moment
@@ -33,7 +34,7 @@ func (b *bench) settled(pid int) (memory, time.Duration, error) {
 		}
 		before := last
 		last, err = b.memory(pid)
-		if near(before.user, last.user, userNear) && near(before.kernel, last.kernel, kernelNear) {
+		if time.Since(began) >= settleLeast && near(before.user, last.user, userNear) && near(before.kernel, last.kernel, kernelNear) {
 			break
 		}
 	}
