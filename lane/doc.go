@@ -1,5 +1,5 @@
 // Package lane is the way into a reactor and out of it: a bounded queue of many
-// producers and one consumer.
+// producers and one consumer, and a Bell by which a reactor wakes a goroutine.
 //
 // # When it is full
 //

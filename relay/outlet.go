@@ -1,6 +1,10 @@
 package relay
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"edged/lane"
+)
 
 const (
 	maxHeld   = 4096 // batches that wait or are kept
@@ -36,20 +40,21 @@ type outlet struct {
 	// The sender sleeps on bell after it set asleep and looked at everything once more; whoever
 	// has news for it clears asleep and rings. So a ring costs one load while it is awake.
 	asleep atomic.Bool
-	bell   chan struct{}
+	bell   *lane.Bell
 }
 
-func newOutlet(p *Port, number, maxBytes int) *outlet {
-	return &outlet{port: p, number: number, maxBytes: int64(maxBytes), bell: make(chan struct{}, 1)}
+func newOutlet(p *Port, number, maxBytes int) (*outlet, error) {
+	bell, err := lane.NewBell()
+	if err != nil {
+		return nil, err
+	}
+	return &outlet{port: p, number: number, maxBytes: int64(maxBytes), bell: bell}, nil
 }
 
 // ring wakes the sender. Any goroutine may call it.
 func (o *outlet) ring() {
 	if o.asleep.Load() && o.asleep.CompareAndSwap(true, false) {
-		select {
-		case o.bell <- struct{}{}:
-		default:
-		}
+		o.bell.Ring()
 	}
 }
 

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"errors"
 	"math/bits"
 	"sync"
 	"sync/atomic"
@@ -72,13 +73,26 @@ type Port struct {
 // laneSlots bounds the events that wait for a shard; their bytes are bounded by the quota.
 const laneSlots = 1024
 
-func newPort(shard int, o *Options, done <-chan struct{}, buffers *sync.Pool) *Port {
+func newPort(shard int, o *Options, done <-chan struct{}, buffers *sync.Pool) (*Port, error) {
 	p := &Port{shard: shard, wakeUp: o.Wake, done: done, buffers: buffers, quota: newQuota(o.Config.Buffer)}
 	p.lane = lane.New[Event](laneSlots, p.wake)
 	for m := range o.Config.Addresses {
-		p.outlets = append(p.outlets, newOutlet(p, m, o.Config.Buffer))
+		out, err := newOutlet(p, m, o.Config.Buffer)
+		if err != nil {
+			return nil, errors.Join(err, p.close())
+		}
+		p.outlets = append(p.outlets, out)
 	}
-	return p
+	return p, nil
+}
+
+// close frees the descriptors, once no sender lives.
+func (p *Port) close() error {
+	var errs []error
+	for _, o := range p.outlets {
+		errs = append(errs, o.bell.Close())
+	}
+	return errors.Join(errs...)
 }
 
 func (p *Port) wake() {

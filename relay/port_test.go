@@ -2,6 +2,7 @@ package relay
 
 import (
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -9,7 +10,11 @@ import (
 func newTestPort(buffer int) *Port {
 	o := &Options{Config: Default(), Wake: func(int) {}}
 	o.Addresses, o.Buffer = []string{"a", "b"}, buffer
-	return newPort(0, o, make(chan struct{}), newBuffers())
+	p, err := newPort(0, o, make(chan struct{}), newBuffers())
+	if err != nil {
+		panic(err)
+	}
+	return p
 }
 
 // sweep is a sender to which everything is receipted at once.
@@ -205,6 +210,12 @@ func TestRingIsNeverLost(t *testing.T) {
 	p := newTestPort(1 << 30)
 	out := p.outlets[0]
 	const total = 20000
+	var closed atomic.Bool
+	patience := time.AfterFunc(20*time.Second, func() {
+		closed.Store(true)
+		_ = out.bell.Close()
+	})
+	defer patience.Stop()
 	var wg sync.WaitGroup
 	got := 0
 	wg.Go(func() {
@@ -213,9 +224,8 @@ func TestRingIsNeverLost(t *testing.T) {
 			if out.queue.takeInto(&l); l.n == 0 {
 				out.asleep.Store(true)
 				if out.queue.takeInto(&l); l.n == 0 {
-					select {
-					case <-out.bell:
-					case <-time.After(5 * time.Second):
+					out.bell.Wait(out.asleep.Load)
+					if closed.Load() {
 						t.Error("asleep for ever")
 						return
 					}

@@ -12,6 +12,8 @@ import (
 
 // receive is the receiver's life: one stream, until it ends or has to be ended.
 func (s *stream) receive(a *attempt) {
+	defer s.out.ring() // after over, which the sender looks at
+	defer a.over.Store(true)
 	defer close(a.ended)
 	defer a.cancel() // frees a sender that waits for the Manager
 	greeted := false

@@ -75,14 +75,17 @@ func New(o Options) (*Relay, error) {
 	r := &Relay{life: newLifetime()}
 	buffers := newBuffers()
 	for shard := range o.Shards {
-		r.ports = append(r.ports, newPort(shard, &o, r.life.kill.Done(), buffers))
+		p, err := newPort(shard, &o, r.life.kill.Done(), buffers)
+		if err != nil {
+			return nil, errors.Join(err, r.closeAll())
+		}
+		r.ports = append(r.ports, p)
 	}
 	for _, p := range r.ports {
 		for m := range o.Config.Addresses {
 			s, err := r.newStream(&o, p, m, cred)
 			if err != nil {
-				r.closeAll()
-				return nil, err
+				return nil, errors.Join(err, r.closeAll())
 			}
 			r.streams = append(r.streams, s)
 		}
@@ -183,6 +186,9 @@ func (r *Relay) closeAll() error {
 	var errs []error
 	for _, s := range r.streams {
 		errs = append(errs, s.cc.Close())
+	}
+	for _, p := range r.ports {
+		errs = append(errs, p.close())
 	}
 	return errors.Join(errs...)
 }

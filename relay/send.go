@@ -1,18 +1,20 @@
 package relay
 
 import (
+	"context"
 	"time"
 
 	"edged/batch"
 )
 
 // send is the sender's life while a stream is open: it sends what there is, then sleeps until
-// somebody rings, a deadline comes, or the stream ends.
+// somebody rings: the shard with news, the receiver, a timer with a deadline, or Stop.
 func (s *stream) send(a *attempt) error {
-	timer := time.NewTimer(time.Hour)
+	timer := time.AfterFunc(time.Hour, s.out.ring)
 	defer timer.Stop()
-	stop := s.life.stop.Done()
-	for {
+	defer context.AfterFunc(s.life.stop, s.out.ring)()
+	asleep := s.out.asleep.Load
+	for !a.over.Load() {
 		if did, err := s.step(a); did || err != nil {
 			if err != nil {
 				return err
@@ -27,22 +29,22 @@ func (s *stream) send(a *attempt) error {
 		}
 		if !did {
 			s.halfClose(a)
-			if at, ok := s.deadline(a); ok {
-				timer.Reset(time.Until(at))
-			} else {
-				timer.Stop()
-			}
-			select {
-			case <-s.out.bell:
-			case <-timer.C:
-			case <-stop:
-				stop = nil
-			case <-a.ended:
-				s.out.asleep.Store(false)
-				return nil
+			s.setAlarm(a, timer)
+			if !a.over.Load() {
+				s.out.bell.Wait(asleep)
 			}
 		}
 		s.out.asleep.Store(false)
+	}
+	return nil
+}
+
+// setAlarm has the timer ring at the next deadline.
+func (s *stream) setAlarm(a *attempt, timer *time.Timer) {
+	if at, ok := s.deadline(a); ok {
+		timer.Reset(time.Until(at))
+	} else {
+		timer.Stop()
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"edged/batch"
@@ -92,6 +93,7 @@ type attempt struct {
 	cancel context.CancelFunc
 	start  time.Time
 	ended  chan struct{} // closed by the receiver, which leaves its reason in err
+	over   atomic.Bool   // the same, for a sender that sleeps on the bell
 	err    error
 
 	halfClosed bool // owned by the sender
