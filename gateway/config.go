@@ -15,6 +15,8 @@ const (
 	maxListeners = 255               // a link keeps the number of its own in a byte
 	minFrame     = 64
 	maxFrame     = 65535
+	minLinkRate  = 1000 // below, a client that says what it has saved up would stand still for long
+	maxLinkRate  = 10_000_000
 	maxTimeout   = 24 * time.Hour // deadlines are 32-bit milliseconds that wrap after 49 days
 )
 
@@ -34,6 +36,7 @@ type Config struct {
 	DrainTimeout  time.Duration `toml:"drain_timeout"`   // from SIGTERM to the end
 	SessionMax    int           `toml:"session_max"`     // bytes of all keys and values of a session
 	StallTimeout  time.Duration `toml:"stall_timeout"`   // how long a link may wait for room towards its Manager
+	LinkRate      int           `toml:"link_rate"`       // messages a second that one link may say, larger ones counted per KiB; 0: no limit
 	SchedBatch    bool          `toml:"sched_batch"`     // reactors under SCHED_BATCH
 	RetryAfterMax time.Duration `toml:"retry_after_max"` // window over which clients are told to come back
 }
@@ -51,6 +54,7 @@ func Default() Config {
 		DrainTimeout:  30 * time.Second,
 		SessionMax:    4096,
 		StallTimeout:  15 * time.Second,
+		LinkRate:      50_000,
 		RetryAfterMax: 30 * time.Second,
 	}
 }
@@ -75,6 +79,9 @@ func (c Config) Validate() error {
 	inRange("reactors", c.Reactors, 0, maxReactors)
 	inRange("capacity", c.Capacity, 0, maxCapacity)
 	inRange("max_frame", c.MaxFrame, minFrame, maxFrame)
+	if c.LinkRate != 0 {
+		inRange("link_rate", c.LinkRate, minLinkRate, maxLinkRate)
+	}
 	inRange("session_max", c.SessionMax, 512, maxFrame)
 	if c.Login != "required" && c.Login != "none" {
 		bad("login: %q is neither \"required\" nor \"none\"", c.Login)

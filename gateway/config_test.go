@@ -37,6 +37,9 @@ func TestConfigNamesTheKey(t *testing.T) {
 		{"frame_timeout: -1s is not", func(c *gateway.Config) { c.FrameTimeout = -time.Second }},
 		{"write_timeout: 1ms is not", func(c *gateway.Config) { c.WriteTimeout = time.Millisecond }},
 		{"stall_timeout: 0s is not", func(c *gateway.Config) { c.StallTimeout = 0 }},
+		{"link_rate: 999 is not", func(c *gateway.Config) { c.LinkRate = 999 }},
+		{"link_rate: -1 is not", func(c *gateway.Config) { c.LinkRate = -1 }},
+		{"link_rate: 10000001 is not", func(c *gateway.Config) { c.LinkRate = 10_000_001 }},
 		{"drain_timeout: -1ns is not", func(c *gateway.Config) { c.DrainTimeout = -1 }},
 		{"retry_after_max: 48h0m0s is not", func(c *gateway.Config) { c.RetryAfterMax = 48 * time.Hour }},
 	}

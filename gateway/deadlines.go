@@ -24,6 +24,9 @@ func (s *shard) expire() {
 			return
 		}
 		l, uniq := s.links.At(place)
+		if l.flags&throttled != 0 && !now.Before(l.since) {
+			s.release(l, now)
+		}
 		if e, over := s.overdue(l, now); over {
 			s.end(place, uniq, l, e)
 			continue
@@ -55,6 +58,7 @@ func (s *shard) overdue(l *link, now linkpool.Millis) (ending, bool) {
 		if passed(l.since, c.StallTimeout) {
 			return ending{reason: wire.ByeNoManager, side: batch.SideGateway, evidence: "no room towards the Manager", retry: s.retryAfter()}, true
 		}
+	case l.flags&throttled != 0: // it is not silent, we do not listen
 	case passed(l.heard, c.IdleTimeout):
 		return byGateway(wire.ByeIdle, "silent")
 	case l.flags&half != 0 && passed(l.since, c.FrameTimeout):
@@ -69,7 +73,7 @@ func (s *shard) overdue(l *link, now linkpool.Millis) (ending, bool) {
 // pingIfSilent sends a PING where the link's listener wants one; false when that ended the link.
 func (s *shard) pingIfSilent(place, uniq uint32, l *link, now linkpool.Millis) bool {
 	every := s.g.listeners[l.listener].PingInterval
-	if every == 0 || l.flags&(welcomed|waiting) != welcomed || now.Before(s.quietSince(l).Deadline(every)) {
+	if every == 0 || l.flags&(welcomed|waiting|throttled) != welcomed || now.Before(s.quietSince(l).Deadline(every)) {
 		return true
 	}
 	l.flags |= asked
@@ -98,9 +102,12 @@ func (s *shard) nextDeadline(l *link, now linkpool.Millis) linkpool.Millis {
 	if l.flags&welcomed == 0 {
 		sooner(l.opened.Deadline(c.LoginTimeout))
 	}
-	if l.flags&waiting != 0 {
+	switch {
+	case l.flags&waiting != 0:
 		sooner(l.since.Deadline(c.StallTimeout))
-	} else {
+	case l.flags&throttled != 0:
+		sooner(l.since)
+	default:
 		sooner(l.heard.Deadline(c.IdleTimeout))
 		if l.flags&half != 0 {
 			sooner(l.since.Deadline(c.FrameTimeout))
@@ -109,7 +116,7 @@ func (s *shard) nextDeadline(l *link, now linkpool.Millis) linkpool.Millis {
 	if stalled := s.loop.Stalled(l.conn); stalled > 0 {
 		sooner(now.Deadline(c.WriteTimeout - stalled))
 	}
-	if every := s.g.listeners[l.listener].PingInterval; every != 0 && l.flags&(welcomed|waiting) == welcomed {
+	if every := s.g.listeners[l.listener].PingInterval; every != 0 && l.flags&(welcomed|waiting|throttled) == welcomed {
 		sooner(s.quietSince(l).Deadline(every))
 	}
 	return at

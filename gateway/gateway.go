@@ -45,6 +45,7 @@ type Gateway struct {
 	epoch         uint64
 	capacity      int
 	checkEvery    time.Duration
+	paceBurst     int
 	log           *slog.Logger
 	group         *netpoll.Group
 	relay         *relay.Relay
@@ -71,6 +72,7 @@ func New(o Options) (*Gateway, error) {
 	}
 	g := &Gateway{cfg: o.Config, listeners: o.Listeners, passed: o.Passed, log: o.Log, epoch: uint64(time.Now().UnixNano())}
 	g.checkEvery = checkEvery(o.Config, o.Listeners)
+	g.paceBurst = paceBurst(o.Config.LinkRate)
 	reactors := o.Config.Reactors
 	if reactors == 0 {
 		reactors = runtime.NumCPU()

@@ -12,13 +12,15 @@ type link struct {
 	session  session.Ref // 0 while latent
 	opened   linkpool.Millis
 	heard    linkpool.Millis // when input came last
-	since    linkpool.Millis // half: when that frame began; waiting: since when
+	since    linkpool.Millis // half: when that frame began; waiting: since when; throttled: until when
 	pinged   linkpool.Millis // when the last PING went out; with asked
 	tid      uint32          // of the next PUSH; latent: the client's IPv4 address
 	port     uint16          // latent: the client's
 	listener uint8
 	manager  uint8 // which Manager it sticks to
 	flags    linkFlags
+	window   uint8  // pace.go: in which spent was counted
+	spent    uint16 // what it said in that window
 }
 
 type linkFlags uint8
@@ -30,6 +32,7 @@ const (
 	announced                       // its Manager knows of it: `opened` was sent, or is held for it
 	asked                           // a PING was sent
 	latent                          // its session is not stored: latent.go
+	throttled                       // not read: it said more than its rate; never with half or waiting
 )
 
 // noLink is the tag of a connection that has no link: it was refused, or its link has ended.

@@ -83,6 +83,7 @@ func (r *rig) total() (sum gateway.ShardStats) {
 		sum.Heartbeats += s.Heartbeats
 		sum.UnknownAcks += s.UnknownAcks
 		sum.Stalls += s.Stalls
+		sum.Throttles += s.Throttles
 		sum.Moved += s.Moved
 		for i, n := range s.Ended {
 			sum.Ended[i] += n

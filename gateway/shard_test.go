@@ -301,7 +301,7 @@ func TestNoAllocationOnTheWay(t *testing.T) {
 
 // TestFewAllocationsInAll counts those of the whole process while messages go through a socket, up and down.
 func TestFewAllocationsInAll(t *testing.T) {
-	b := newBench(t, 1)
+	b := newBench(t, 1, func(c *Config) { c.LinkRate = 0 })
 	conn, name := b.dial()
 	b.on(func() { b.port.recycle = true })
 	var hot []byte

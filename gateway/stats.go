@@ -81,6 +81,7 @@ type Counters struct {
 	Heartbeats  uint64 // received, and answered
 	UnknownAcks uint64 // tids acknowledged that nobody waits for
 	Stalls      uint64 // times that a link was not read for want of room towards its Manager
+	Throttles   uint64 // times that a link was not read because it said more than its rate
 	ItemsIn     uint64 // of Managers
 	ItemsOut    uint64 // to Managers
 	Dropped     [DropLabels]uint64

@@ -15,8 +15,15 @@ func (s *shard) Read(c netpoll.Conn, in []byte) int {
 	}
 	l.heard = s.now()
 	s.spoken = 0
-	used := 0
+	used, said := 0, 0
 	for {
+		if said >= paceCheck {
+			if s.overspent(l, said) {
+				s.throttle(place, l)
+				return used
+			}
+			said = 0
+		}
 		body, n, err := wire.Split(in[used:], s.g.cfg.MaxFrame)
 		if err != nil {
 			s.violation(place, uniq, l, err.Error())
@@ -38,6 +45,11 @@ func (s *shard) Read(c netpoll.Conn, in []byte) int {
 			return len(in)
 		}
 		used += n
+		said += units(len(body))
+	}
+	if s.overspent(l, said) {
+		s.throttle(place, l)
+		return used
 	}
 	s.trackHalf(l, used, len(in))
 	return used

@@ -75,6 +75,7 @@ func (m *metrics) links(s *gateway.ShardStats, reactor admin.Label) {
 	m.counter("edged_links_welcomed_total", "links that had their WELCOME", s.Welcomed, reactor)
 	m.counter("edged_binds_total", "logins accepted by a Manager", s.Binds, reactor)
 	m.counter("edged_link_stalls_total", "times that a link was not read for want of room", s.Stalls, reactor)
+	m.counter("edged_link_throttles_total", "times that a link was not read because it said more than its rate", s.Throttles, reactor)
 	m.counter("edged_links_moved_total", "links that went to another Manager", s.Moved, reactor)
 	for r := range s.Refused {
 		if name := wire.Reason(r).String(); r > 0 && (s.Refused[r] > 0 || r == int(wire.ByeOverloaded) || r == int(wire.ByeDraining)) {
