@@ -227,6 +227,8 @@ func (b *bench) serve(r row, s subject) (target, error) {
 	switch s.program {
 	case gateway:
 		return b.serveGateway(r, s)
+	case relayFloor:
+		return b.serveRelayFloor(s)
 	case haproxy, nginx:
 		return b.serveProxy(r, s)
 	case floor:
@@ -259,6 +261,23 @@ func served(t target, p *process) (target, error) {
 	t.own = 1
 	t.address, err = p.address()
 	return t, err
+}
+
+// serveRelayFloor starts the C relay, after its backend.
+func (b *bench) serveRelayFloor(s subject) (target, error) {
+	backend, err := b.ready(s, b.now.cfloor, "-n", strconv.Itoa(s.loops), "0")
+	if err != nil {
+		return target{}, err
+	}
+	t, err := served(target{}, backend)
+	if err != nil {
+		return target{}, err
+	}
+	p, err := b.ready(s, b.now.crelay, "-n", strconv.Itoa(s.loops), t.address, "0")
+	if err != nil {
+		return target{}, err
+	}
+	return served(t, p)
 }
 
 // serveGateway starts edged, after its Manager.

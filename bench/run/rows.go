@@ -60,6 +60,7 @@ type program int
 
 const (
 	floor       program = iota // bench/cfloor.c
+	relayFloor                 // bench/crelay.c, before a C floor
 	echo                       // bench/echo: netpoll alone
 	gateway                    // edged serve
 	peerNet                    // bench/peers/net: a goroutine for each connection
@@ -99,7 +100,7 @@ const (
 	storm               // links opened and reset
 	hold                // links that do nothing, or send heartbeats
 	crowd               // messages of some links, without and beside many that are silent
-	paced               // messages at half the rate that the row's first subject can do
+	paced               // messages at half the rate that the first subject of the row at hand can do
 	flooded             // messages at a low rate, without and beside a link that sends what it can
 	collect             // garbage collections, with few and with many links
 	herd                // messages, for what the load and the Manager cost
@@ -122,6 +123,7 @@ type row struct {
 // Sizes of a session in bytes. What the gateway writes by itself (link, opened_at, remote, listener, user, device) takes about 115.
 const (
 	relaySession = 150
+	leastSession = 116
 	heldSession  = 220
 )
 
@@ -150,7 +152,7 @@ func allRows(set settings, cpus int) []row {
 	two := subject{who: "edged, 2 reactors", program: gateway, loops: 2, session: relaySession}
 	one := two
 	one.who, one.loops = "edged, 1 reactor", 1
-	relay := []subject{floorFree, two, one}
+	relay := []subject{floorFree, two, one, {who: "C relay", program: relayFloor, loops: 2, peer: true}}
 	if set.peers {
 		relay = append(relay,
 			subject{who: "HAProxy, before a C floor", program: haproxy, loops: 2, peer: true},
@@ -163,7 +165,9 @@ func allRows(set settings, cpus int) []row {
 		row{name: "accept", mode: storm, links: set.storm, subjects: []subject{floorFree, free, open}},
 		row{name: "idle/silent", mode: hold, links: set.links, subjects: []subject{floorFree, free, long(open)}},
 		row{name: "idle/logged-in", mode: hold, links: set.links,
-			subjects: []subject{{who: "edged", program: gateway, loops: 2, session: heldSession}}},
+			subjects: []subject{
+				{who: fmt.Sprintf("edged, session of %d bytes", leastSession), program: gateway, loops: 2, session: leastSession},
+				{who: fmt.Sprintf("edged, session of %d bytes", heldSession), program: gateway, loops: 2, session: heldSession}}},
 		row{name: "idle/heartbeats", mode: hold, links: set.links, beat: heartbeatEvery,
 			subjects: []subject{long(floorFree), long(free), long(open)}})
 }
@@ -180,7 +184,8 @@ func relayRows(set settings) []row {
 	rows := []row{
 		{name: fmt.Sprintf("relay/%d-%d", set.links, talkers), mode: crowd, links: max(set.links, talkers+1), depth: 1, data: true,
 			subjects: []subject{floorFree, edged}},
-		{name: "latency", mode: paced, links: talkers, depth: 1, data: true, subjects: []subject{edged, floorFree}},
+		{name: "latency", mode: paced, links: talkers, depth: 1, data: true,
+			subjects: []subject{edged, {who: "C relay", program: relayFloor, loops: 2}, floorFree}},
 		{name: "flood", mode: flooded, links: talkers, data: true, subjects: []subject{floorFree, edged}},
 		{name: fmt.Sprintf("gc/%d", set.links), mode: collect, links: set.links + fewTalkers, depth: 1, data: true, subjects: []subject{traced}},
 	}
