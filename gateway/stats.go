@@ -167,6 +167,12 @@ func (g *Gateway) Ready() error {
 	return nil
 }
 
+// Threads returns the kernel's number of each reactor's thread, for who asks how busy each one is; none before Start.
+func (g *Gateway) Threads() []int { return g.group.Threads() }
+
+// ManagerUp says whether a Manager answers, or has not been away for longer than its grace. Without a configured one it is false.
+func (g *Gateway) ManagerUp() bool { return g.managerUp() }
+
 func (g *Gateway) managerUp() bool {
 	for _, s := range g.relay.Stats().Streams {
 		if s.Reachable {

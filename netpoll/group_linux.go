@@ -99,6 +99,19 @@ func (g *Group) StopAccepting() {
 	wg.Wait()
 }
 
+// Threads returns the kernel's number of each loop's thread, by loop: what /proc/self/task and perf call it. Before Start there are none.
+func (g *Group) Threads() []int {
+	if !g.started.Load() {
+		return nil
+	}
+	g.ready.Wait()
+	threads := make([]int, len(g.loops))
+	for i, l := range g.loops {
+		threads[i] = l.thread
+	}
+	return threads
+}
+
 // Err returns what a loop could not do to its thread (pinning, SCHED_BATCH), and the listeners that broke; the loop runs all
 // the same.
 func (g *Group) Err() error {

@@ -43,8 +43,9 @@ func TestPinningAndBatch(t *testing.T) {
 			}
 		})
 	}
-	if len(threads) != 2 {
-		t.Errorf("2 loops on %d threads", len(threads))
+	told := g.Threads()
+	if len(threads) != 2 || len(told) != 2 || !threads[told[0]] || !threads[told[1]] || told[0] == told[1] {
+		t.Errorf("2 loops on threads %v, told %v", threads, told)
 	}
 	// Pinned threads must not hand their CPU on to threads that the runtime starts.
 	seen := make(chan int, 8)

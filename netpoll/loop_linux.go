@@ -41,6 +41,7 @@ type Loop struct {
 	accepts accepting
 
 	// Shared.
+	thread   int         // of the kernel; known once the group is ready
 	sleeping atomic.Bool // the loop waits, or is about to look for work a last time: ring the bell
 	bell     bell
 	inbox    inbox
@@ -92,6 +93,7 @@ func newLoop(g *Group, number int) (*Loop, error) {
 // run is the loop's thread, until the group stops.
 func (l *Loop) run() {
 	runtime.LockOSThread() // and never unlocked: a pinned thread is of no use to others
+	l.thread = unix.Gettid()
 	l.group.prepareThread(l.number)
 	l.waiter.raw = mayWaitRaw(l.group.cfg.Loops)
 	l.group.ready.Done()
