@@ -15,7 +15,7 @@ import (
 // not know each other. A new package must be given its floor here.
 var floors = map[string]float64{
 	"wire": 0, "batch": 0, "linkpool": 0, "session": 0, "api/edgedpb": 0,
-	"nic":     1,
+	"nic": 1, "redisconn": 1,
 	"netpoll": 1.5, "lane": 1.5,
 	"relay":   2,
 	"gateway": 3,

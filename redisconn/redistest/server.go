@@ -1,0 +1,232 @@
+package redistest
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	readyLimit = 10 * time.Second
+	pollGap    = 5 * time.Millisecond
+
+	// Below the kernel's usual ephemeral ports, together with a Cluster's second port of each server, 10000 above the first:
+	// no connection takes the port of a server that is to be restarted.
+	firstPort, ports = 16000, 6000
+)
+
+// Server is one redis-server process, and what replaces it at the same address. Its methods fail the test rather than return
+// an error; they are for one goroutine.
+type Server struct {
+	Addr     string // 127.0.0.1:port
+	Password string // of the default user; used by Do. Set it when it is changed in the server
+
+	t       testing.TB
+	dir     string
+	args    []string
+	tls     *tls.Config
+	process *process // nil: not running
+}
+
+// Start runs a server without persistence on a free port until the test ends. args are more settings, as on the command line of
+// redis-server: "--requirepass", "secret".
+func Start(t testing.TB, args ...string) *Server {
+	t.Helper()
+	return start(t, nil, args)
+}
+
+func start(t testing.TB, config *tls.Config, args []string) *Server {
+	t.Helper()
+	s := &Server{t: t, dir: t.TempDir(), tls: config}
+	for i, a := range args[:max(0, len(args)-1)] {
+		if a == "--requirepass" {
+			s.Password = args[i+1]
+		}
+	}
+	t.Cleanup(s.Kill)
+	var err error
+	for range 10 { // another process may take the port between our look and the server's
+		port := strconv.Itoa(freePort(t))
+		s.Addr = net.JoinHostPort("127.0.0.1", port)
+		listen := []string{"--port", port}
+		if config != nil {
+			listen = []string{"--port", "0", "--tls-port", port}
+		}
+		s.args = append(listen, args...)
+		if err = s.run(); err == nil {
+			return s
+		}
+	}
+	t.Fatal(err)
+	return nil
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	for range 1000 {
+		port := firstPort + rand.IntN(ports)
+		if free(port) && free(port+10000) {
+			return port
+		}
+	}
+	t.Fatal("redistest: no free port")
+	return 0
+}
+
+func free(port int) bool {
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	return l.Close() == nil
+}
+
+// run starts the process and waits until it answers.
+func (s *Server) run() error {
+	file, environment, err := program()
+	if err != nil {
+		s.t.Fatalf("redistest: %v", err)
+	}
+	fixed := []string{"--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "no", "--daemonize", "no",
+		"--logfile", filepath.Join(s.dir, "log"), "--enable-debug-command", "local", "--repl-diskless-sync-delay", "0"}
+	s.process, err = launch(file, environment, append(fixed, s.args...))
+	if err != nil {
+		s.t.Fatalf("redistest: %v", err)
+	}
+	for deadline := time.Now().Add(readyLimit); time.Now().Before(deadline); time.Sleep(pollGap) {
+		if s.process.hasEnded() {
+			break
+		}
+		if s.answers() {
+			return nil
+		}
+	}
+	s.Kill()
+	log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+	return fmt.Errorf("redistest: %s at %s does not answer; its log:\n%s", file, s.Addr, log)
+}
+
+// answers reports whether it is our process that answers: a foreign one may have the port.
+func (s *Server) answers() bool {
+	info, err := s.do("INFO", "server")
+	return err == nil && strings.Contains(info, fmt.Sprintf("process_id:%d\r\n", s.process.child.Pid))
+}
+
+// Stop ends the server in order, as an operator would, and waits for it. A paused one is continued for that.
+func (s *Server) Stop() { s.end(syscall.SIGTERM, syscall.SIGCONT) }
+
+// Kill ends the server at once, also one that is paused, and waits for it.
+func (s *Server) Kill() { s.end(syscall.SIGKILL) }
+
+func (s *Server) end(signals ...os.Signal) {
+	s.t.Helper()
+	if s.process == nil {
+		return
+	}
+	if err := s.process.end(signals); err != nil {
+		s.t.Errorf("redistest: %s: %v", s.Addr, err)
+	}
+	s.process = nil
+}
+
+// Restart runs an empty server at the same address; one that still runs is killed first.
+func (s *Server) Restart() {
+	s.t.Helper()
+	s.Kill()
+	if err := s.run(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Pause makes the server hang (SIGSTOP): connections stay and new ones are taken by the kernel, but nothing is answered.
+func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
+
+// Continue ends a Pause.
+func (s *Server) Continue() { s.signal(syscall.SIGCONT) }
+
+func (s *Server) signal(signal syscall.Signal) {
+	s.t.Helper()
+	if s.process == nil {
+		s.t.Fatalf("redistest: %s does not run", s.Addr)
+	}
+	if err := s.process.child.Signal(signal); err != nil {
+		s.t.Fatalf("redistest: %s: %v", s.Addr, err)
+	}
+}
+
+// Do carries out a command on a connection of its own and returns what redis-cli would print when not on a terminal: the
+// items of an array a line each, nothing for nil. An error fails the test.
+func (s *Server) Do(args ...string) string {
+	s.t.Helper()
+	out, err := s.do(args...)
+	if err != nil {
+		s.t.Fatalf("redistest: %s: %s: %v", s.Addr, strings.Join(args, " "), err)
+	}
+	return out
+}
+
+// process is a child that a goroutine owns from start to end.
+type process struct {
+	child *os.Process
+	ended chan struct{} // closed after it was waited for
+}
+
+// launch starts a child that dies with us. The kernel ties that to the thread that started it (prctl(2), PR_SET_PDEATHSIG):
+// the goroutine keeps its thread for as long as the child lives.
+func launch(file string, environment, args []string) (*process, error) {
+	p := &process{ended: make(chan struct{})}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		cmd := exec.Command(file, args...)
+		cmd.Env = append(os.Environ(), environment...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		if err := cmd.Start(); err != nil {
+			started <- err
+			return
+		}
+		p.child = cmd.Process
+		started <- nil
+		_ = cmd.Wait() // how it ended is the test's doing
+		close(p.ended)
+	}()
+	return p, <-started
+}
+
+func (p *process) hasEnded() bool {
+	select {
+	case <-p.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// end sends the signals and waits for the end; it comes by force after the limit.
+func (p *process) end(signals []os.Signal) error {
+	for _, signal := range signals {
+		if err := p.child.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			return err
+		}
+	}
+	select {
+	case <-p.ended:
+		return nil
+	case <-time.After(readyLimit):
+	}
+	_ = p.child.Kill()
+	<-p.ended
+	return errors.New("did not stop")
+}
