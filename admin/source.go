@@ -52,6 +52,21 @@ type Status struct {
 	Managers    []ManagerStatus `json:"managers"`
 	MessagesIn  uint64          `json:"messages_in"`
 	MessagesOut uint64          `json:"messages_out"`
+	Room        *RoomStatus     `json:"room,omitempty"` // nil: it is not measured
+}
+
+// RoomStatus is how much room the box has left, and whether that reaches Redis.
+type RoomStatus struct {
+	Availability float64   `json:"availability"` // 0 full, 1 empty
+	Reason       string    `json:"reason"`       // which of the terms decided
+	PPS          float64   `json:"pps"`          // packets a second
+	PPSLimit     float64   `json:"pps_limit"`    // 0: none
+	Bytes        float64   `json:"bytes"`        // bytes a second
+	BytesLimit   float64   `json:"bytes_limit"`  // 0: none
+	NICs         []string  `json:"nics"`
+	SLB          string    `json:"slb,omitempty"`
+	Reports      string    `json:"reports"`              // "off", "ok", or what is wrong
+	Reported     time.Time `json:"reported_at,omitzero"` // the last success
 }
 
 // ManagerStatus is one configured Manager as the daemon sees it.

@@ -46,7 +46,45 @@ func statusRows(s Status) [][2]string {
 		{"links", links(s)},
 		{"messages", grouped(s.MessagesIn) + " in, " + grouped(s.MessagesOut) + " out"},
 		{"managers", managers(s)},
+		{"room", room(s.Room)},
+		{"traffic", traffic(s.Room)},
+		{"reports", reports(s)},
 	}
+}
+
+func room(r *RoomStatus) string {
+	if r == nil {
+		return ""
+	}
+	return fmt.Sprintf("%.0f %% (%s)", 100*r.Availability, orDash(r.Reason))
+}
+
+func traffic(r *RoomStatus) string {
+	if r == nil {
+		return ""
+	}
+	of := func(rate, limit float64, unit string) string {
+		text := grouped(uint64(max(rate, 0))) + " " + unit
+		if limit > 0 {
+			text += fmt.Sprintf(" of %s (%.0f %%)", grouped(uint64(limit)), 100*rate/limit)
+		}
+		return text
+	}
+	return of(r.PPS, r.PPSLimit, "packets/s") + ", " + of(r.Bytes, r.BytesLimit, "bytes/s") + " on " + orDash(strings.Join(r.NICs, ", "))
+}
+
+func reports(s Status) string {
+	if s.Room == nil {
+		return ""
+	}
+	text := s.Room.Reports
+	if s.Room.SLB != "" {
+		text += ", behind " + s.Room.SLB
+	}
+	if at := s.Room.Reported; !at.IsZero() && s.At.After(at) {
+		text += ", last " + s.At.Sub(at).Round(100*time.Millisecond).String() + " ago"
+	}
+	return text
 }
 
 func state(s Status) string {

@@ -36,7 +36,14 @@ func TestWriteStatusGolden(t *testing.T) {
 	draining.Managers = nil
 	hostile := exampleStatus()
 	hostile.Managers = []admin.ManagerStatus{{Address: "127.0.0.1:1", ID: "\x1b[2J\ttab\nline\u202e", State: "up"}}
+	roomy := exampleStatus()
+	roomy.Room = &admin.RoomStatus{Availability: 0.83, Reason: "pps", PPS: 170_000, PPSLimit: 1_000_000, Bytes: 12_345_678, NICs: []string{"eth0", "eth1"},
+		SLB: "sh-1", Reports: "ok", Reported: roomy.At.Add(-2 * time.Second)}
+	alone := exampleStatus()
+	alone.Room = &admin.RoomStatus{Availability: 1, Reports: "off"}
 	for name, s := range map[string]admin.Status{
+		"roomy":    roomy,
+		"alone":    alone,
 		"up":       exampleStatus(),
 		"draining": draining,
 		"empty":    {},
