@@ -96,7 +96,7 @@ func TestWithoutEffect(t *testing.T) {
 		{"nothing", "", nil},
 		{"what works", "[gateway]\nreactors = 1\nheartbeat = \"5s\"\n[admin]\nlisten = []\n", nil},
 		{"set to the default", "[delivery]\nretry = \"5000ms\"\n[redis]\naddresses = []\n", nil},
-		{"later sections", "[redis]\naddresses = [\"r:1\"]\n[keeper]\nenabled = true\n", []string{"redis.addresses", "keeper.enabled"}},
+		{"later sections", "[delivery]\ntries = 3\n[keeper]\nenabled = true\n", []string{"keeper.enabled", "delivery.tries"}},
 		{"inline table", "[health]\nlimit_mode.bytes = \"rx\"\n", []string{"health.limit_mode.bytes"}},
 		{"a passed socket", "[[listener]]\nname = \"edge\"\naddress = \"systemd:edge\"\n", nil},
 	}

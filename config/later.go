@@ -14,39 +14,11 @@ import (
 // same: a file written today stays valid. Each struct moves to its package, and its section out of withoutEffect, when
 // that package is made.
 var withoutEffect = map[string]bool{
-	"redis":    true,
 	"health":   true,
 	"tuning":   true,
 	"keeper":   true,
 	"handover": true,
 	"delivery": true,
-}
-
-// Redis is the [redis] section; it moves to package redisconn.
-type Redis struct {
-	Addresses []string `toml:"addresses"` // host:port; several: Cluster or Sentinel; none: no Redis
-	SLB       string   `toml:"slb"`       // the load balancer that this box stands behind; empty: the box is its own
-}
-
-func defaultRedis() Redis { return Redis{Addresses: []string{}} }
-
-// Validate reports every setting that cannot be meant, each with its key.
-func (c Redis) Validate() error {
-	var l list
-	for i, a := range c.Addresses {
-		if err := checkHostPort(a); err != nil {
-			l.add("addresses", err)
-		}
-		for _, before := range c.Addresses[:i] {
-			if a == before {
-				l.bad("addresses", "%q stands there twice", a)
-			}
-		}
-	}
-	if strings.ContainsFunc(c.SLB, func(r rune) bool { return r <= ' ' || r > '~' || r == '{' || r == '}' }) || len(c.SLB) > 128 {
-		l.bad("slb", "%q is not a name of at most 128 printable ASCII characters without spaces or braces", shorten(c.SLB))
-	}
-	return l.err()
 }
 
 // Health is the [health] section; it moves to package health.

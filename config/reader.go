@@ -61,7 +61,7 @@ func (r *reader) value(dst reflect.Value, src any, at *place, path string) {
 	}
 	switch {
 	case ok:
-	case strings.HasSuffix(path, "token"): // a secret is no matter for a log, even a wrong one
+	case strings.HasSuffix(path, "token"), strings.HasSuffix(path, "password"): // a secret is no matter for a log, even a wrong one
 		r.problem(at, path, "must be %s", want)
 	default:
 		r.problem(at, path, "must be %s, not %s", want, describe(src))
