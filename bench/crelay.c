@@ -5,16 +5,14 @@
 // once to the backend and once to each link that was answered. There is no login, no session, no receipt and no bound: whoever
 // does not read is ended.
 #define _GNU_SOURCE
+#include "bytes.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -24,10 +22,6 @@
 #define HEAD 2
 #define NAME 8 // what stands before a body towards the backend: the link's file and its generation
 #define MAXFILES (1 << 21)
-typedef struct {
-    uint8_t *p;
-    int len, cap;
-} bytes;
 typedef struct {
     bytes tail, out; // an incomplete frame; answers of this turn
     uint32_t life;   // generation: an answer for a link that is gone is for nobody
@@ -44,18 +38,6 @@ static conn *conns; // by fd
 static struct sockaddr_in backend_addr;
 static int port, nthreads = 2;
 
-static void add(bytes *b, const void *p, int n) {
-    if (b->len + n > b->cap) {
-        b->cap = 2 * (b->len + n);
-        b->p = realloc(b->p, b->cap);
-    }
-    memcpy(b->p + b->len, p, n);
-    b->len += n;
-}
-static void cut(bytes *b, int n) {
-    memmove(b->p, b->p + n, b->len - n);
-    b->len -= n;
-}
 static void drop(int fd) {
     conn *c = &conns[fd];
     c->open = c->tail.len = c->out.len = 0, c->life++;
