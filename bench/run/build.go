@@ -13,13 +13,21 @@ import (
 
 // programs are the executables of one state of the tree; an empty one was not to be built.
 type programs struct {
-	cfloor, crelay, cload, echo, manager, edged, net, netpoll string
+	cfloor, crelay, cload, cnats, echo, manager, edged, net, netpoll string
 	proxies
 }
 
 // of returns the executable of a program.
 func (p programs) of(what program) string {
-	return map[program]string{floor: p.cfloor, relayFloor: p.crelay, echo: p.echo, gateway: p.edged, peerNet: p.net, peerNetpoll: p.netpoll, haproxy: p.haproxy, nginx: p.nginx}[what]
+	return map[program]string{floor: p.cfloor, relayFloor: p.crelay, echo: p.echo, gateway: p.edged, peerNet: p.net, peerNetpoll: p.netpoll, haproxy: p.haproxy, nginx: p.nginx, nats: p.nats}[what]
+}
+
+// load returns the executable of the load that speaks to a program.
+func (p programs) load(what program) string {
+	if what == nats {
+		return p.cnats
+	}
+	return p.cload
 }
 
 // build builds everything into a temporary directory: the tree as it is, and of the commit to compare with what it has.
@@ -39,11 +47,12 @@ func (b *bench) build() error {
 	fmt.Fprintln(os.Stderr, "building")
 	b.commit, _ = b.output1(root, "git", "describe", "--always", "--dirty") // a tree without git has no name
 	in := func(name string) string { return filepath.Join(b.dir, name) }
-	b.now = programs{cfloor: in("cfloor"), crelay: in("crelay"), cload: in("cload"), echo: in("echo"), manager: in("manager"), edged: in("edged")}
+	b.now = programs{cfloor: in("cfloor"), crelay: in("crelay"), cload: in("cload"), cnats: in("cnats"), echo: in("echo"), manager: in("manager"), edged: in("edged")}
 	err = errors.Join(
 		b.tool(root, "gcc", "-O2", "-pthread", "-o", b.now.cfloor, "bench/cfloor.c"),
 		b.tool(root, "gcc", "-O2", "-pthread", "-o", b.now.crelay, "bench/crelay.c"),
 		b.tool(root, "gcc", "-O2", "-pthread", "-o", b.now.cload, "bench/cload.c"),
+		b.tool(root, "gcc", "-O2", "-pthread", "-o", b.now.cnats, "bench/cnats.c"),
 		b.goBuild(root, b.now.echo, "./bench/echo"),
 		b.goBuild(root, b.now.manager, "./bench/manager"),
 		b.goBuild(root, b.now.edged, "./cmd/edged"))

@@ -54,6 +54,9 @@ func TestPrograms(t *testing.T) {
 	if p.of(floor) != "f" || p.of(echo) != "n" || p.of(gateway) != "e" {
 		t.Errorf("%q %q %q", p.of(floor), p.of(echo), p.of(gateway))
 	}
+	if p := (programs{cload: "l", cnats: "n"}); p.load(nats) != "n" || p.load(haproxy) != "l" {
+		t.Error("a load for another protocol")
+	}
 	if (programs{}).of(gateway) != "" {
 		t.Error("what was not built has a name")
 	}

@@ -26,7 +26,7 @@ const (
 	hexData      = "03"
 )
 
-// report is what cload prints.
+// report is what a load prints.
 type report struct {
 	Links      int     `json:"links"`
 	Seconds    float64 `json:"seconds"`
@@ -36,7 +36,7 @@ type report struct {
 	P99        float64 `json:"p99_us"`
 	Errors     int     `json:"errors"`
 	Mismatches int     `json:"mismatches"`
-	Silent     int     `json:"silent"` // links that never got an answer
+	Silent     int     `json:"silent"` // links that never got an answer; of cnats, that lack one
 	Servers    []struct {
 		CPU        float64 `json:"cpu"` // of one core
 		PerFrameUs float64 `json:"us_per_frame"`
@@ -49,7 +49,7 @@ type report struct {
 func parseReport(b []byte) (report, error) {
 	var r report
 	if err := json.Unmarshal(b, &r); err != nil {
-		return r, fmt.Errorf("cload said %q: %w", b, err)
+		return r, fmt.Errorf("the load said %q: %w", b, err)
 	}
 	return r, nil
 }
@@ -82,7 +82,7 @@ func (r report) check(links, servers int, answers bool) error {
 	return nil
 }
 
-// loadArgs returns cload's arguments for a subject of a row, without the address.
+// loadArgs returns the arguments of the load for a subject of a row, without the address.
 func loadArgs(set settings, r row, s subject, pids []int) []string {
 	args := []string{"-c", strconv.Itoa(r.links), "-P", joinInts(pids)}
 	if len(set.line) == 2 {
@@ -90,14 +90,14 @@ func loadArgs(set settings, r row, s subject, pids []int) []string {
 	}
 	switch r.mode {
 	case flow:
-		args = append(args, "-m", "echo")
+		args = append(args, "-m", s.exchange())
 		if r.rate > 0 {
 			args = append(args, "-r", strconv.FormatFloat(r.rate, 'f', 0, 64))
 		} else {
 			args = append(args, "-p", strconv.Itoa(r.depth))
 		}
 		args = append(args, "-t", strconv.Itoa(s.clients()), "-d", seconds(set.window), "-w", seconds(set.warm))
-		if r.data {
+		if r.data && s.program != nats {
 			args = append(args, "-s", strconv.Itoa(payload+1), "-F", hexData)
 		} else {
 			args = append(args, "-s", strconv.Itoa(payload))
@@ -114,6 +114,14 @@ func loadArgs(set settings, r row, s subject, pids []int) []string {
 		}
 	}
 	return append(args, greeting(r, s)...)
+}
+
+// exchange returns the load's mode for messages back and forth.
+func (s subject) exchange() string {
+	if s.program == nats {
+		return "load"
+	}
+	return "echo"
 }
 
 // holds returns cload's mode for a row of mode hold.

@@ -28,7 +28,7 @@ type settings struct {
 	links  int           // of rows that hold idle links
 	storm  int           // links of rows that count accepts
 	list   bool
-	peers  bool  // the proxies of others too
+	peers  bool  // the relays of others too
 	line   []int // the two CPUs whose distance is watched; empty: there is but one
 }
 
@@ -62,7 +62,7 @@ func parse(args []string) (settings, error) {
 	f.DurationVar(&set.hold, "hold", 10*time.Second, "how long idle links are watched")
 	f.IntVar(&set.links, "links", 15000, "idle links")
 	f.IntVar(&set.storm, "storm", 20000, "links of the accept rows")
-	f.BoolVar(&set.peers, "peers", os.Getenv("PEERS") != "", "measure HAProxy and nginx too; $PEERS sets it")
+	f.BoolVar(&set.peers, "peers", os.Getenv("PEERS") != "", "measure HAProxy, nginx and NATS too; $PEERS sets it")
 	f.BoolVar(&set.list, "list", false, "print the names of the rows and leave")
 	if err := f.Parse(args); err != nil {
 		return set, err

@@ -199,7 +199,7 @@ type target struct {
 	admin   string
 }
 
-// load returns cload's arguments for it.
+// load returns the arguments of the load for it.
 func (t target) load(set settings, r row, s subject) []string {
 	return append(loadArgs(set, r, s, t.pids), t.address)
 }
@@ -231,6 +231,8 @@ func (b *bench) serve(r row, s subject) (target, error) {
 		return b.serveRelayFloor(s)
 	case haproxy, nginx:
 		return b.serveProxy(r, s)
+	case nats:
+		return b.serveNATS(s)
 	case floor:
 		args = []string{"-n", strconv.Itoa(s.loops), "0"}
 	case echo:
@@ -331,11 +333,11 @@ func (b *bench) ready(s subject, path string, args ...string) (*process, error) 
 	return p, p.await(b.ctx, readyLimit)
 }
 
-// client starts cload; its report goes to out.
+// client starts the load; its report goes to out.
 func (b *bench) client(s subject, out *bytes.Buffer, args []string) (*process, error) {
 	var p *process
 	launch := func() (err error) {
-		p, err = b.launch("open", out, b.now.cload, args...)
+		p, err = b.launch("open", out, b.now.load(s.program), args...)
 		return err
 	}
 	if s.pinned {
@@ -344,7 +346,7 @@ func (b *bench) client(s subject, out *bytes.Buffer, args []string) (*process, e
 	return p, launch()
 }
 
-// result waits for cload's end and judges its report.
+// result waits for the load's end and judges its report.
 func (b *bench) result(c *process, out *bytes.Buffer, r row, servers int, limit time.Duration) (report, error) {
 	ended := c.finish(b.ctx, limit)
 	select {

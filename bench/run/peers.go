@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -16,39 +17,62 @@ import (
 
 // proxies are programs of others that relay messages, from PATH or unpacked for this run.
 type proxies struct {
-	haproxy, nginx string
-	stream         string // nginx's module for TCP; empty: it is built in
-	libraries      string // LD_LIBRARY_PATH of what was unpacked
+	haproxy, nginx, nats string
+	stream               string // nginx's module for TCP; empty: it is built in
+	libraries            string // LD_LIBRARY_PATH of what was unpacked
 }
 
-// proxyPackages are the packages of Debian that have them.
-var proxyPackages = []string{"haproxy", "nginx-core", "libnginx-mod-stream"}
+// missing returns the packages of Debian that have what was not found, program by program.
+func (p proxies) missing() [][]string {
+	var all [][]string
+	for _, of := range []struct {
+		found    string
+		packages []string
+	}{{p.haproxy, []string{"haproxy"}}, {p.nginx, []string{"nginx-core", "libnginx-mod-stream"}}, {p.nats, []string{"nats-server"}}} {
+		if of.found == "" {
+			all = append(all, of.packages)
+		}
+	}
+	return all
+}
+
+// or returns p with what it lacks from q. A module belongs to its nginx.
+func (p proxies) or(q proxies) proxies {
+	if p.nginx == "" {
+		p.nginx, p.stream = q.nginx, q.stream
+	}
+	p.haproxy, p.nats, p.libraries = cmp.Or(p.haproxy, q.haproxy), cmp.Or(p.nats, q.nats), cmp.Or(p.libraries, q.libraries)
+	return p
+}
 
 // findProxies looks for the proxies, and unpacks into the temporary directory what the machine lacks: nothing is installed, so
 // that no service starts. Without them the rows do without.
 func (b *bench) findProxies() {
 	if !b.set.peers {
-		fmt.Fprintln(os.Stderr, "bench: relay without HAProxy and nginx; make bench PEERS=1 (or -peers) measures them too")
+		fmt.Fprintln(os.Stderr, "bench: relay without HAProxy, nginx and NATS; make bench PEERS=1 (or -peers) measures them too")
 		return
 	}
 	b.now.proxies = lookProxies("/", os.Getenv("PATH"))
-	if b.now.haproxy != "" && b.now.nginx != "" {
+	missing := b.now.missing()
+	if len(missing) == 0 {
 		return
 	}
 	dir := filepath.Join(b.dir, "packages")
-	if err := b.unpackProxies(dir); err != nil {
-		fmt.Fprintf(os.Stderr, "bench: relay without the proxies that are not installed (apt install %s): %v\n", strings.Join(proxyPackages, " "), err)
-		return
+	for _, packages := range missing {
+		if err := b.unpack(dir, packages); err != nil {
+			fmt.Fprintf(os.Stderr, "bench: relay without what is not installed (apt install %s): %v\n", strings.Join(packages, " "), err)
+		}
 	}
-	b.now.proxies = lookProxies(dir, filepath.Join(dir, "usr/sbin"))
-	b.now.libraries = strings.Join(libraryDirs(dir), ":")
+	unpacked := lookProxies(dir, filepath.Join(dir, "usr/sbin"))
+	unpacked.libraries = strings.Join(libraryDirs(dir), ":")
+	b.now.proxies = b.now.or(unpacked)
 }
 
 // lookProxies finds the proxies in the directories of a PATH, and nginx's module below root.
 func lookProxies(root, path string) proxies {
 	var p proxies
 	for _, dir := range append(filepath.SplitList(path), "/usr/sbin") {
-		for name, to := range map[string]*string{"haproxy": &p.haproxy, "nginx": &p.nginx} {
+		for name, to := range map[string]*string{"haproxy": &p.haproxy, "nginx": &p.nginx, "nats-server": &p.nats} {
 			if file := filepath.Join(dir, name); *to == "" && executable(file) {
 				*to = file
 			}
@@ -70,17 +94,17 @@ func readable(file string) bool {
 	return err == nil
 }
 
-// unpackProxies fetches the packages, and what they need and the machine lacks, and unpacks them into dir.
-func (b *bench) unpackProxies(dir string) error {
+// unpack fetches packages, and what they need and the machine lacks, and unpacks them into dir.
+func (b *bench) unpack(dir string, packages []string) error {
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		return err
 	}
-	archives := filepath.Join(b.dir, "archives")
+	archives := filepath.Join(b.dir, "archives", packages[0])
 	if err := os.MkdirAll(filepath.Join(archives, "partial"), 0o755); err != nil {
 		return err
 	}
 	args := append([]string{"install", "--download-only", "--no-install-recommends", "-y", "-o", "Dir::Cache::archives=" + archives,
-		"-o", "Debug::NoLocking=1"}, proxyPackages...)
+		"-o", "Debug::NoLocking=1"}, packages...)
 	if err := b.tool(b.dir, "apt-get", args...); err != nil {
 		return err
 	}

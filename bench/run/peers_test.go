@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -43,11 +44,28 @@ func TestLookProxies(t *testing.T) {
 	if p := lookProxies(root, bin); p.haproxy != filepath.Join(bin, "haproxy") || p.stream != module {
 		t.Errorf("got %+v", p)
 	}
+	if packages, want := (proxies{haproxy: "h"}).missing(), [][]string{{"nginx-core", "libnginx-mod-stream"}, {"nats-server"}}; !reflect.DeepEqual(packages, want) {
+		t.Errorf("missing: %q, want %q", packages, want)
+	}
 	if executable(module) || executable(bin) || !executable(filepath.Join(bin, "haproxy")) {
 		t.Error("executable is wrong about a module, a directory or a program")
 	}
 	if got, want := libraryDirs(root), []string{filepath.Dir(module)}; !slices.Equal(got, want) {
 		t.Errorf("libraries in %v, want %v", got, want)
+	}
+}
+
+// TestProxiesOr: what the machine has goes before what was unpacked, and an nginx goes with its own module.
+func TestProxiesOr(t *testing.T) {
+	unpacked := proxies{haproxy: "h2", nginx: "n2", nats: "s2", stream: "m2", libraries: "l2"}
+	for _, tt := range []struct{ have, want proxies }{
+		{proxies{}, unpacked},
+		{proxies{nginx: "n1"}, proxies{haproxy: "h2", nginx: "n1", nats: "s2", libraries: "l2"}},
+		{proxies{haproxy: "h1", nats: "s1"}, proxies{haproxy: "h1", nginx: "n2", nats: "s1", stream: "m2", libraries: "l2"}},
+	} {
+		if got := tt.have.or(unpacked); got != tt.want {
+			t.Errorf("%+v: got %+v, want %+v", tt.have, got, tt.want)
+		}
 	}
 }
 
@@ -101,11 +119,11 @@ func TestPeersAsked(t *testing.T) {
 			return slices.ContainsFunc(r.subjects, func(s subject) bool { return s.program == p })
 		})
 	}
-	if set := defaults(t); has(set, nginx) || !has(set, peerNet) {
-		t.Error("rows without -peers: nginx, or no net")
+	if set := defaults(t); has(set, nginx) || has(set, nats) || !has(set, peerNet) {
+		t.Error("rows without -peers: nginx, NATS, or no net")
 	}
 	t.Setenv("PEERS", "1")
-	if set := defaults(t); !has(set, nginx) || !has(set, haproxy) {
+	if set := defaults(t); !has(set, nginx) || !has(set, haproxy) || !has(set, nats) {
 		t.Error("rows of PEERS=1 without the proxies")
 	}
 }

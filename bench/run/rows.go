@@ -67,6 +67,7 @@ const (
 	peerNetpoll                // bench/peers/netpoll: cloudwego/netpoll
 	haproxy                    // in TCP mode, before a C floor
 	nginx                      // its stream module, before a C floor
+	nats                       // nats-server, before the backend in bench/cnats.c
 )
 
 // subject is one way to run a program; a row compares several.
@@ -156,7 +157,8 @@ func allRows(set settings, cpus int) []row {
 	if set.peers {
 		relay = append(relay,
 			subject{who: "HAProxy, before a C floor", program: haproxy, loops: 2, peer: true},
-			subject{who: "nginx, before a C floor", program: nginx, loops: 2, peer: true})
+			subject{who: "nginx, before a C floor", program: nginx, loops: 2, peer: true},
+			subject{who: "NATS, before a C backend", program: nats, loops: 2, peer: true})
 	}
 	rows = append(rows, flowRows("relay", true, []int{100, 1000}, relay...)...)
 	rows = append(rows, relayRows(set)...)

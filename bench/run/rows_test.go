@@ -141,6 +141,7 @@ func TestLoadArgs(t *testing.T) {
 		{"open loop", row{links: 9, depth: 1, data: true, rate: 1234.56}, in, "-c 9 -P 1,2 -m echo -r 1235 -t 2 -d 1 -w 0.25 -s 65 -F 03 -H 000101 -R 1 -G 02"},
 		{"flood", row{mode: hold, links: 1, deluge: true}, in, "-c 1 -P 1,2 -m flood -d 0 -w 1 -p 16384 -s 9 -F 03 -H 000101 -R 1 -G 02"},
 		{"relay", row{links: 9, depth: 1, data: true}, in, "-c 9 -P 1,2 -m echo -p 1 -t 2 -d 1 -w 0.25 -s 65 -F 03 -H 000101 -R 1 -G 02"},
+		{"NATS", row{links: 9, depth: 8, data: true}, subject{program: nats, loops: 2}, "-c 9 -P 1,2 -m load -p 8 -t 2 -d 1 -w 0.25 -s 64"},
 		{"storm on the floor", row{mode: storm, links: 9}, floorFree, "-c 9 -P 1,2 -m storm -H 0000 -R 1"},
 		{"storm on edged", row{mode: storm, links: 9}, open, "-c 9 -P 1,2 -m storm -H 0000 -R 2 -G 02"},
 		{"silent floor", row{mode: hold, links: 9}, floorFree, "-c 9 -P 1,2 -m idle -d 0 -w 1"},
