@@ -210,10 +210,10 @@ func (c *Client) enter(s State, err error) {
 	}
 }
 
-// welcomed notes a link that is up.
+// welcomed notes a link that is up. Who waits in Dial must find it so.
 func (c *Client) welcomed(linkID string) {
 	c.mu.Lock()
-	c.linkID = linkID
+	c.linkID, c.state = linkID, Up
 	c.mu.Unlock()
 	if c.count.links.Add(1) == 1 {
 		close(c.first)

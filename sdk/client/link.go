@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -142,15 +143,27 @@ func (l *link) write(b []byte) error {
 		_ = l.conn.SetWriteDeadline(time.Now().Add(farewell))
 	}
 	if _, err := l.conn.Write(b); err != nil {
-		select {
-		case <-l.ended: // a BYE that came before tells more than a broken pipe
-			return errReader
-		default:
-			return fmt.Errorf("client: write: %w", err)
-		}
+		return l.broken(err)
 	}
 	l.sent = time.Now()
 	return nil
+}
+
+// broken says why the link ended when a write failed. A BYE that came before tells more than a broken pipe, and when to come
+// back: the reader, which may not have got to it yet, is given a moment.
+func (l *link) broken(err error) error {
+	moment := farewell
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		moment = time.Millisecond // the reader has ended, or has nothing to tell
+	}
+	timer := time.NewTimer(moment)
+	defer timer.Stop()
+	select {
+	case <-l.ended:
+		return errReader
+	case <-timer.C:
+	}
+	return fmt.Errorf("client: write: %w", err)
 }
 
 // hasten lets no write take longer than farewell any more.

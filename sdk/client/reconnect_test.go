@@ -162,6 +162,22 @@ func TestByeSaysWhenToComeBack(t *testing.T) {
 	}
 }
 
+// A gateway that is full says so without having read the HELLO, which then cannot be written.
+func TestByeBeforeHelloIsRead(t *testing.T) {
+	for range 200 { // the writer and the reader race for the end
+		synctest.Test(t, func(t *testing.T) {
+			f := newFake(t)
+			c := newClient(t, options(f, newLog()))
+			f.accept().bye(wire.ByeOverloaded, 90*time.Second, "")
+			synctest.Wait()
+			var bye *client.ByeError
+			if !errors.As(c.Err(), &bye) || bye.RetryAfter != 90*time.Second {
+				t.Errorf("%v", c.Err())
+			}
+		})
+	}
+}
+
 func TestByeThatIsFinal(t *testing.T) {
 	for _, r := range []wire.Reason{wire.ByeReplaced, wire.ByeLoginFailed} {
 		synctest.Test(t, func(t *testing.T) {
