@@ -136,15 +136,13 @@ func (c *Client) receive(ctx context.Context, build func(b rueidis.Builder) ruei
 // within calls f and returns when ctx ends, although the library also waits for connections that other calls open, with
 // limits of theirs. A call that is left behind so ends after those limits, 2 s, or with its session.
 func within[T any](ctx context.Context, f func(context.Context) T) (T, error) {
-	cancel := context.CancelFunc(func() {})
 	if _, ok := ctx.Deadline(); !ok {
-		ctx, cancel = context.WithTimeout(ctx, callLimit)
+		limited, cancel := context.WithTimeout(ctx, callLimit)
+		defer cancel()
+		ctx = limited
 	}
 	result := make(chan T, 1)
-	go func() {
-		defer cancel()
-		result <- f(ctx)
-	}()
+	go func() { result <- f(ctx) }()
 	select {
 	case r := <-result:
 		return r, nil

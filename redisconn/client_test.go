@@ -27,7 +27,7 @@ func newClient(t *testing.T, c redisconn.Config) *redisconn.Client {
 	if err := c.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	cl := redisconn.New(c, slog.New(slog.DiscardHandler))
+	cl := redisconn.New(c, nopLog())
 	t.Cleanup(cl.Close)
 	return cl
 }
@@ -51,3 +51,5 @@ func TestStandalone(t *testing.T) {
 	s.Restart()
 	within(t, "a write after the restart", func() bool { return set(cl, "k", "w") == nil })
 }
+
+func nopLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
