@@ -69,10 +69,13 @@ func appendHeader(b []byte, size, kind int, seq uint32) []byte {
 func parseReply(b []byte, seq, port uint32, index int) (c Counters, ours bool, err error) {
 	for len(b) >= nlmsgHeader {
 		size := int(native.Uint32(b))
-		if size < nlmsgHeader || size > len(b) {
+		if size < nlmsgHeader {
 			break
 		}
 		if native.Uint32(b[8:]) == seq && native.Uint32(b[12:]) == port {
+			if size > len(b) { // it was longer than our buffer
+				return Counters{}, true, errNoCounters
+			}
 			c, err = parseMessage(native.Uint16(b[4:]), b[nlmsgHeader:size], index)
 			return c, true, err
 		}
