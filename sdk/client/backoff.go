@@ -6,8 +6,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"time"
-
-	"edged/wire"
 )
 
 // Backoff says how long a Client waits before it tries again. The wait before try n is drawn from
@@ -36,38 +34,25 @@ func (b *Backoff) setDefaults() error {
 	return nil
 }
 
-// retry is the state of a Client's tries. It belongs to the life-cycle's goroutine.
-type retry struct {
-	b        Backoff
-	failures int
-	address  int // of the next try
+// Or returns b with other's values where b has none. Jitter is the larger of the two: what a dispatch service asks for is
+// the least, and a client that leaves more to chance serves it better when very many come back at a time.
+func (b Backoff) Or(other Backoff) Backoff {
+	def(&b.Base, other.Base)
+	def(&b.Max, other.Max)
+	def(&b.Factor, other.Factor)
+	b.Max = max(b.Max, b.Base)
+	b.Jitter = max(b.Jitter, other.Jitter)
+	return b
 }
 
-// ceiling is the longest wait of the present try.
-func (r *retry) ceiling() time.Duration {
-	d := float64(r.b.Base) * math.Pow(r.b.Factor, float64(r.failures))
-	return time.Duration(min(d, float64(r.b.Max)))
+// ceiling is the longest wait after so many failures.
+func (b *Backoff) ceiling(failures int) time.Duration {
+	d := float64(b.Base) * math.Pow(b.Factor, float64(failures))
+	return time.Duration(min(d, float64(b.Max)))
 }
 
-// wait says when to try again after a link that was up for so long and ended by why. A link that did not outlive the wait
-// before it counts as a failure: a gateway that greets and drops its clients is not to be stormed.
-func (r *retry) wait(why error, up time.Duration) time.Duration {
-	if up > r.ceiling() {
-		r.failures = 0
-	}
-	r.address++ // a draining gateway says "elsewhere", and a dead one cannot
-	d := float64(r.ceiling())
-	r.failures++
-	wait := time.Duration(d*(1-r.b.Jitter) + d*r.b.Jitter*rand.Float64())
-	var bye *ByeError
-	if errors.As(why, &bye) {
-		wait = max(wait, bye.RetryAfter) // the gateway has spread it already
-	}
-	return wait
-}
-
-// final says whether a Client must not come back by itself after such an end.
-func final(why error) bool {
-	var bye *ByeError
-	return errors.As(why, &bye) && (bye.Reason == wire.ByeReplaced || bye.Reason == wire.ByeLoginFailed)
+// draw returns a wait after so many failures.
+func (b *Backoff) draw(failures int) time.Duration {
+	d := float64(b.ceiling(failures))
+	return time.Duration(d*(1-b.Jitter) + d*b.Jitter*rand.Float64())
 }

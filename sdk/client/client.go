@@ -14,7 +14,7 @@ type State int
 
 // The states of a Client.
 const (
-	Connecting State = iota // a link is being opened, or waits for WELCOME
+	Connecting State = iota // an address is being asked for, a link is being opened, or waits for WELCOME
 	Up                      // WELCOME came
 	Waiting                 // between two tries; the error says what ended the last one
 	Closed                  // for good; the error says why, nil after Close
@@ -28,6 +28,7 @@ func (s State) String() string {
 // Client is an application's door to its Manager. Its methods may be called from any goroutine.
 type Client struct {
 	o      Options // static after construction
+	route  route   // owned by the life-cycle's goroutine
 	stop   context.CancelFunc
 	first  chan struct{} // closed by the first WELCOME
 	done   chan struct{} // closed when the life-cycle's goroutine has ended
@@ -45,6 +46,7 @@ type Client struct {
 // counters are added to by the goroutines of the link and read by Stats.
 type counters struct {
 	links, sent, received, pushes, acks, doubles, unwanted, garbled, tooLong, heartbeats, pings atomic.Uint64
+	lookups, lookupErrors                                                                       atomic.Uint64
 }
 
 // Stats counts what a Client did since it began.
@@ -60,6 +62,9 @@ type Stats struct {
 	TooLong    uint64 // messages dropped because the gateway's max_frame, once known, forbids them
 	Heartbeats uint64 // sent
 	Pings      uint64 // sent
+
+	Lookups      uint64 // questions to the dispatch service
+	LookupErrors uint64 // of them, without a list for an answer
 }
 
 // New makes a Client that connects on its own; it fails only if the Options are wrong.
@@ -67,8 +72,16 @@ func New(o Options) (*Client, error) {
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
+	var dir *Directory
+	if o.Dispatch != "" {
+		var err error
+		if dir, err = NewDirectory(o.Dispatch, o.HTTP); err != nil {
+			return nil, err
+		}
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	c := &Client{o: o, stop: stop, first: make(chan struct{}), done: make(chan struct{})}
+	c.route = newRoute(&c.o, dir, &c.count)
 	c.out.init(o.QueueBytes)
 	go c.run(ctx)
 	return c, nil
@@ -145,23 +158,27 @@ func (c *Client) Stats() Stats {
 		Links: n.links.Load(), Sent: n.sent.Load(), Received: n.received.Load(), Pushes: n.pushes.Load(),
 		Acks: n.acks.Load(), Doubles: n.doubles.Load(), Unwanted: n.unwanted.Load(), Garbled: n.garbled.Load(),
 		TooLong: n.tooLong.Load(), Heartbeats: n.heartbeats.Load(), Pings: n.pings.Load(),
+		Lookups: n.lookups.Load(), LookupErrors: n.lookupErrors.Load(),
 	}
 }
 
 // run is the life-cycle: link after link until it is stopped or told not to come back.
 func (c *Client) run(ctx context.Context) {
 	defer close(c.done)
-	r := retry{b: c.o.Backoff}
 	var why error
 	for {
 		c.enter(Connecting, nil)
-		var up time.Duration
-		up, why = c.oneLink(ctx, c.o.Addresses[r.address%len(c.o.Addresses)])
+		at, err := c.route.address(ctx)
+		o := outcome{why: err}
+		if err == nil {
+			o = c.oneLink(ctx, at)
+		}
+		why = o.why
 		c.calls.lost(c.out.takenSoFar())
 		if ctx.Err() != nil || final(why) {
 			break
 		}
-		wait := r.wait(why, up)
+		wait := c.route.wait(at, o)
 		c.enter(Waiting, why)
 		if !sleep(ctx, wait) {
 			break
@@ -221,25 +238,26 @@ func (c *Client) welcomed(linkID string) {
 	c.enter(Up, nil)
 }
 
-// oneLink opens a link and returns when it is over: for how long it was up, and why it ended.
-func (c *Client) oneLink(ctx context.Context, at string) (up time.Duration, why error) {
-	network, address, _ := splitAddress(at) // checked by New
+// oneLink opens a link and returns when it is over.
+func (c *Client) oneLink(ctx context.Context, at string) (o outcome) {
+	network, address, _ := splitAddress(at) // checked by New or ParseList
 	began := time.Now()
 	dialCtx, cancel := context.WithDeadline(ctx, began.Add(c.o.LoginTimeout))
 	defer cancel()
 	conn, err := c.o.Dial(dialCtx, network, address)
 	if err != nil {
-		return 0, fmt.Errorf("client: dial %s: %w", at, err)
+		o.why = fmt.Errorf("client: dial %s: %w", at, err)
+		return o
 	}
 	l := newLink(c, conn)
-	why = l.run(ctx, began.Add(c.o.LoginTimeout))
+	o.why = l.run(ctx, began.Add(c.o.LoginTimeout))
 	_ = conn.Close()
 	<-l.ended
-	if errors.Is(why, errReader) {
-		why = l.err
+	if errors.Is(o.why, errReader) {
+		o.why = l.err
 	}
 	if t := l.upAt; !t.IsZero() {
-		up = time.Since(t)
+		o.welcomed, o.up = true, time.Since(t)
 	}
-	return up, why
+	return o
 }

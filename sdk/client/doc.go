@@ -7,6 +7,8 @@
 //		OnPush: func(p client.Push) { ... },
 //	})
 //
+// Instead of Addresses it can be told where a dispatch service is: Dispatch: "https://dispatch.example".
+//
 // # A Client and its links
 //
 // A Client lives from New to Close; a link is one connection of it. When a link breaks, the Client opens the next one
@@ -19,6 +21,22 @@
 //	     `--------`----------------------> Closed
 //
 // Up means that the gateway has sent WELCOME, that is, that the Manager has accepted the login.
+//
+// # Where a Client goes
+//
+// With Addresses it goes from one to the next, with a wait before each try.
+//
+// With Dispatch it asks the service for a list and walks it from the front, one open attempt at a time: the next address is
+// tried at once when one refuses, and after Options.LoginTimeout, 3 s, when one says nothing. When a whole round has failed,
+// or a link was up and ended, it waits, by the back-off that came with the list, all of it left to chance. Before a round the
+// service is asked again if none of the list worked or the list is older than the TTL that came with it; never while a link
+// is being opened or up, and never twice at a time. While the service is away, hangs for more than 3 s or answers anything
+// but a list, the last list is used; without one the service is asked again after each wait, and Err says what is wrong.
+//
+// A gateway that ends a link with BYE 8 (draining), 9 (overloaded) or 12 (no Manager) names a time before which nobody is
+// called; then the next address of the list is, and in a new list the one that ended the link is tried last.
+//
+// Directory is the same question for those who keep their own links.
 //
 // # What is sent
 //

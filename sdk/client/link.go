@@ -108,7 +108,7 @@ func (l *link) login(ctx context.Context, end time.Time) error {
 				return err
 			}
 		case w := <-l.welcome:
-			l.heartbeat = firstOf(l.c.o.Heartbeat, w.Heartbeat, defaultHeartbeat)
+			l.heartbeat = firstOf(l.c.o.Heartbeat, w.Heartbeat, l.c.route.heartbeat, defaultHeartbeat)
 			l.idle = firstOf(l.c.o.IdleTimeout, w.IdleTimeout, defaultIdle)
 			l.c.out.welcome(w.MaxFrame)
 			return nil

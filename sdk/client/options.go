@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"strings"
 	"time"
 
@@ -17,9 +18,12 @@ import (
 // sdkName goes into each Hello.
 const sdkName = "edged-go/1"
 
-// Options say whom a Client calls and who it is. The zero value of a field means its default.
+// Options say whom a Client calls and who it is. The zero value of a field means its default. Either Addresses or Dispatch
+// must be set.
 type Options struct {
-	Addresses []string // "host:port" or "unix:/path"; tried in turn
+	Addresses []string     // "host:port" or "unix:/path"; tried in turn
+	Dispatch  string       // http or https URL of a dispatch service, which tells the addresses; see NewDirectory
+	HTTP      *http.Client // asks the dispatch service; nil: one without settings
 	// Dial opens a connection instead of net.Dialer; for TLS, say. network is "tcp" or "unix".
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
@@ -34,8 +38,8 @@ type Options struct {
 
 	Heartbeat    time.Duration // default: as WELCOME says
 	IdleTimeout  time.Duration // default: as WELCOME says
-	LoginTimeout time.Duration // for connecting and until WELCOME; default 15 s
-	Backoff      Backoff
+	LoginTimeout time.Duration // for connecting and until WELCOME; default 15 s, with Dispatch 3 s
+	Backoff      Backoff       // with Dispatch its answer takes precedence
 
 	QueueBytes int // of messages that wait to be sent; default 256 KiB
 	MaxPayload int // of a push that came as gzip; default 8 MiB
@@ -47,9 +51,18 @@ const (
 	defaultIdle      = 30 * time.Second
 )
 
+// Where Options do not say for how long a link is being opened. One that has other addresses to try does not wait for long.
+const (
+	defaultLogin  = 15 * time.Second
+	dispatchLogin = 3 * time.Second
+)
+
 func (o *Options) setDefaults() error {
-	if len(o.Addresses) == 0 {
-		return errors.New("client: no address")
+	switch {
+	case len(o.Addresses) > 0 && o.Dispatch != "":
+		return errors.New("client: both addresses and a dispatch URL")
+	case len(o.Addresses) == 0 && o.Dispatch == "":
+		return errors.New("client: neither an address nor a dispatch URL")
 	}
 	for _, a := range o.Addresses {
 		if _, _, err := splitAddress(a); err != nil {
@@ -59,10 +72,16 @@ func (o *Options) setDefaults() error {
 	if o.Heartbeat < 0 || o.IdleTimeout < 0 || o.LoginTimeout < 0 || o.QueueBytes < 0 || o.MaxPayload < 0 {
 		return errors.New("client: a time or size below 0")
 	}
-	if o.Dial == nil {
-		o.Dial = new(net.Dialer).DialContext
+	var dialer net.Dialer
+	login := defaultLogin
+	if o.Dispatch != "" {
+		dialer.FallbackDelay = -1 // a name with two addresses is one attempt at a time too
+		login = dispatchLogin
 	}
-	def(&o.LoginTimeout, 15*time.Second)
+	if o.Dial == nil {
+		o.Dial = dialer.DialContext
+	}
+	def(&o.LoginTimeout, login)
 	def(&o.QueueBytes, 256<<10)
 	def(&o.MaxPayload, 8<<20)
 	if _, err := o.hello(""); err != nil {
