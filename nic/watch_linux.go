@@ -20,7 +20,7 @@ const (
 // happened before it is not known. It returns nil when ctx ends, and an error only where it cannot subscribe at first:
 // then whoever needs to know asks Resolve from time to time. A subscription that the kernel ends (ENOBUFS: changes came
 // faster than they were taken) is begun again. changed runs on the calling goroutine. A default route that moves to another
-interface is no change of an interface: who runs on a Virtual Set resolves now and then in any case.
+// interface is no change of an interface: who runs on a Virtual Set resolves now and then in any case.
 func Watch(ctx context.Context, changed func()) error {
 	return watch(ctx, changed, subscribe)
 }
