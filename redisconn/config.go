@@ -60,9 +60,9 @@ func (c Config) Validate() error {
 		bad("cert: it and key need each other")
 	}
 	if !c.TLS {
-		for key, v := range map[string]string{"ca": c.CA, "cert": c.Cert, "key": c.Key, "server_name": c.ServerName} {
-			if v != "" {
-				bad("%s: without effect while tls is false", key)
+		for _, set := range [][2]string{{"ca", c.CA}, {"cert", c.Cert}, {"key", c.Key}, {"server_name", c.ServerName}} {
+			if set[1] != "" {
+				bad("%s: without effect while tls is false", set[0])
 			}
 		}
 	}

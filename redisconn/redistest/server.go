@@ -2,14 +2,12 @@ package redistest
 
 import (
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,7 +16,7 @@ import (
 )
 
 const (
-	readyLimit = 10 * time.Second
+	readyLimit = 30 * time.Second
 	pollGap    = 5 * time.Millisecond
 
 	// Below the kernel's usual ephemeral ports, together with a Cluster's second port of each server, 10000 above the first:
@@ -29,8 +27,9 @@ const (
 // Server is one redis-server process, and what replaces it at the same address. Its methods fail the test rather than return
 // an error; they are for one goroutine.
 type Server struct {
-	Addr     string // 127.0.0.1:port
-	Password string // of the default user; used by Do. Set it when it is changed in the server
+	Addr          string // 127.0.0.1:port
+	Password      string // of the default user, for Do; set it when a test changes it in the server
+	CA, Cert, Key string // files, of StartTLS
 
 	t       testing.TB
 	dir     string
@@ -43,33 +42,35 @@ type Server struct {
 // redis-server: "--requirepass", "secret".
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
-	return start(t, nil, args)
-}
-
-func start(t testing.TB, config *tls.Config, args []string) *Server {
-	t.Helper()
-	s := &Server{t: t, dir: t.TempDir(), tls: config}
+	s := newServer(t)
 	for i, a := range args[:max(0, len(args)-1)] {
 		if a == "--requirepass" {
 			s.Password = args[i+1]
 		}
 	}
+	s.start(func(port string) []string { return append([]string{"--port", port}, args...) })
+	return s
+}
+
+func newServer(t testing.TB) *Server {
+	s := &Server{t: t, dir: t.TempDir()}
 	t.Cleanup(s.Kill)
+	return s
+}
+
+// start runs a new server with the arguments for a port.
+func (s *Server) start(args func(port string) []string) {
+	s.t.Helper()
 	var err error
 	for range 10 { // another process may take the port between our look and the server's
-		port := strconv.Itoa(freePort(t))
+		port := strconv.Itoa(freePort(s.t))
 		s.Addr = net.JoinHostPort("127.0.0.1", port)
-		listen := []string{"--port", port}
-		if config != nil {
-			listen = []string{"--port", "0", "--tls-port", port}
-		}
-		s.args = append(listen, args...)
+		s.args = args(port)
 		if err = s.run(); err == nil {
-			return s
+			return
 		}
 	}
-	t.Fatal(err)
-	return nil
+	s.t.Fatal(err)
 }
 
 func freePort(t testing.TB) int {
@@ -98,9 +99,9 @@ func (s *Server) run() error {
 	if err != nil {
 		s.t.Fatalf("redistest: %v", err)
 	}
-	fixed := []string{"--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "no", "--daemonize", "no",
-		"--logfile", filepath.Join(s.dir, "log"), "--enable-debug-command", "local", "--repl-diskless-sync-delay", "0"}
-	s.process, err = launch(file, environment, append(fixed, s.args...))
+	fixed := []string{"--bind", "127.0.0.1", "--dir", s.dir, "--logfile", filepath.Join(s.dir, "log"), "--daemonize", "no",
+		"--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"}
+	s.process, err = launch(file, environment, append(slices.Clip(s.args), fixed...))
 	if err != nil {
 		s.t.Fatalf("redistest: %v", err)
 	}
@@ -176,57 +177,12 @@ func (s *Server) Do(args ...string) string {
 	return out
 }
 
-// process is a child that a goroutine owns from start to end.
-type process struct {
-	child *os.Process
-	ended chan struct{} // closed after it was waited for
-}
-
-// launch starts a child that dies with us. The kernel ties that to the thread that started it (prctl(2), PR_SET_PDEATHSIG):
-// the goroutine keeps its thread for as long as the child lives.
-func launch(file string, environment, args []string) (*process, error) {
-	p := &process{ended: make(chan struct{})}
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		cmd := exec.Command(file, args...)
-		cmd.Env = append(os.Environ(), environment...)
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		if err := cmd.Start(); err != nil {
-			started <- err
-			return
-		}
-		p.child = cmd.Process
-		started <- nil
-		_ = cmd.Wait() // how it ended is the test's doing
-		close(p.ended)
-	}()
-	return p, <-started
-}
-
-func (p *process) hasEnded() bool {
-	select {
-	case <-p.ended:
-		return true
-	default:
-		return false
-	}
-}
-
-// end sends the signals and waits for the end; it comes by force after the limit.
-func (p *process) end(signals []os.Signal) error {
-	for _, signal := range signals {
-		if err := p.child.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
-			return err
+// wait polls until ok, and fails the test after the limit.
+func (s *Server) wait(what string, ok func() bool) {
+	s.t.Helper()
+	for deadline := time.Now().Add(readyLimit); !ok(); time.Sleep(pollGap) {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("redistest: %s: waited in vain: %s", s.Addr, what)
 		}
 	}
-	select {
-	case <-p.ended:
-		return nil
-	case <-time.After(readyLimit):
-	}
-	_ = p.child.Kill()
-	<-p.ended
-	return errors.New("did not stop")
 }
