@@ -8,15 +8,18 @@ import (
 	"net/netip"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
+	"edged/sdk/client"
 	"edged/wire"
 )
 
 // Config says what a swarm does. Begin with Default.
 type Config struct {
 	Target     []string      // "host:port"; links take them in turn
+	Dispatch   string        // instead of Target: http or https URL of a dispatch service; each link asks where to go
 	Links      int           // in all
 	Duration   time.Duration // of the run, once all links are open
 	Rate       float64       // messages/s over all links; 0: each link sends when answers come
@@ -34,7 +37,7 @@ type Config struct {
 	Reconnect  bool          // come back as BYE allows
 	Loops      int           // reactors; 0: half of the CPUs
 	From       []netip.Addr  // local addresses, in turn; empty: the kernel's choice. One has some 28,000 ports for a target
-	Patience   time.Duration // how long a connection, a login or an answer may take
+	Patience   time.Duration // how long a connection, a login or an answer may take; with Dispatch the first two 3 s at most
 }
 
 // How logins are made.
@@ -50,7 +53,7 @@ const mostConnects = 256
 // mostLinks keeps the numbers of links and Millis heaps in range.
 const mostLinks = 1 << 24
 
-// Default returns the defaults; Target is the caller's.
+// Default returns the defaults; Target or Dispatch is the caller's.
 func Default() Config {
 	return Config{
 		Links: 100, Duration: 10 * time.Second, Depth: 1, Size: 64, Login: LoginSDK, UserPrefix: "swarm-", Device: "swarm",
@@ -66,7 +69,13 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	check(len(c.Target) > 0, "target: none is given")
+	check(len(c.Target) > 0 || c.Dispatch != "", "target: none is given, and no dispatch")
+	check(len(c.Target) == 0 || c.Dispatch == "", "dispatch: goes not with a target")
+	if c.Dispatch != "" {
+		if _, err := client.NewDirectory(c.Dispatch, nil); err != nil {
+			check(false, "%s", strings.TrimPrefix(err.Error(), "client: "))
+		}
+	}
 	for _, t := range c.Target {
 		_, port, err := net.SplitHostPort(t)
 		n, _ := strconv.ParseUint(port, 10, 16)

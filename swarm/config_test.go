@@ -24,6 +24,8 @@ func TestConfig(t *testing.T) {
 		"target: \"gate\"": func(c *swarm.Config) { c.Target[0] = "gate" },
 		"target: \"unix:/": func(c *swarm.Config) { c.Target[0] = "unix:/run/x.sock" },
 		"target: \"a:0\"":  func(c *swarm.Config) { c.Target[0] = "a:0" },
+		"dispatch: goes":   func(c *swarm.Config) { c.Dispatch = "http://dispatch.example" },
+		"dispatch URL \"d": func(c *swarm.Config) { c.Target, c.Dispatch = nil, "dispatch.example" },
 		"links: 0":         func(c *swarm.Config) { c.Links = 0 },
 		"links: 99999999":  func(c *swarm.Config) { c.Links = 99999999 },
 		"duration: 0s":     func(c *swarm.Config) { c.Duration = 0 },

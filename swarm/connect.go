@@ -3,8 +3,6 @@ package swarm
 import (
 	"errors"
 	"io"
-	"math"
-	"math/rand/v2"
 	"net/netip"
 	"syscall"
 	"time"
@@ -12,7 +10,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"edged/api/edgedpb"
-	"edged/linkpool"
 	"edged/netpoll"
 	"edged/wire"
 )
@@ -63,19 +60,14 @@ func (o *opening) due() time.Duration {
 	return o.start + time.Duration(float64(o.next)*float64(time.Second)/o.rate)
 }
 
-// dial begins to connect. The caller sets the link's deadline.
-func (r *loop) dial(place uint32, l *link) {
-	n := int(r.number(place))
+// connect begins to connect. The caller sets the link's deadline.
+func (r *loop) connect(place uint32, l *link, target uint32) {
 	var from netip.Addr
 	if k := len(r.cfg.From); k > 0 {
-		from = r.cfg.From[n%k]
+		from = r.cfg.From[int(r.number(place))%k]
 	}
-	l.state, l.act = connecting, r.millis
-	r.opening.underWay++
-	if l.flags&resolved != 0 {
-		r.count.retries++
-	}
-	c, err := r.net.Dial(r.targets[(n+int(l.tries))%len(r.targets)], from, place)
+	l.state, l.act, l.target = connecting, r.millis, target
+	c, err := r.net.Dial(r.targets[target].at, from, place)
 	if err != nil {
 		r.failed(place, l, reason(err))
 		return
@@ -145,6 +137,8 @@ func (r *loop) welcomed(place uint32, l *link, rest []byte) {
 	r.opening.everUp = true
 	r.resolve(l)
 	r.count.opened++
+	r.places[l.target].opened++
+	r.places[l.target].up++
 	r.find.connect.Record(r.millis.Sub(l.act))
 	if r.phase == phaseRun {
 		r.start(place, l)
@@ -170,8 +164,12 @@ func (r *loop) resolve(l *link) {
 // failed is called when a link did not come up.
 func (r *loop) failed(place uint32, l *link, why string) {
 	r.count.errors[why]++
+	if l.state != asking {
+		r.places[l.target].failed++
+	}
 	r.drop(place, l)
-	r.comeBack(place, l, 0)
+	r.avoid(place, l, 0)
+	r.comeBack(place, l, false, 0)
 	if o := &r.opening; !o.everUp {
 		if o.failed++; o.failed >= hopelessAfter && !o.hopeless {
 			o.hopeless = true
@@ -190,16 +188,22 @@ func (r *loop) lost(place uint32, l *link, why string) {
 		return
 	}
 	r.count.lost[why]++
+	r.places[l.target].ended++
 	r.drop(place, l)
-	r.comeBack(place, l, 0)
+	r.avoid(place, l, 0)
+	r.comeBack(place, l, true, 0)
 }
 
 // drop takes the connection away from a link, whatever its state.
 func (r *loop) drop(place uint32, l *link) {
 	switch l.state {
+	case asking:
+		r.asking--
+		r.opening.underWay--
 	case connecting, login:
 		r.opening.underWay--
 	case up:
+		r.places[l.target].up--
 		last := r.ups[len(r.ups)-1]
 		r.ups[l.dense] = last
 		r.links[last].dense = l.dense
@@ -214,27 +218,16 @@ func (r *loop) drop(place uint32, l *link) {
 	}
 }
 
-// comeBack lets a dropped link wait for its next try, no sooner than after the given time.
-func (r *loop) comeBack(place uint32, l *link, notBefore time.Duration) {
-	r.resolve(l)
-	if r.cfg.Reconnect && r.phase <= phaseRun {
-		most := min(float64(backoffBase)*math.Pow(2, float64(l.tries)), float64(backoffMost))
-		if l.tries < math.MaxUint8 {
-			l.tries++
-		}
-		wait := max(time.Duration(rand.Float64()*most), notBefore)
-		l.state, l.act = waiting, r.millis+linkpool.Millis(millis(wait))
-	}
-	r.setDeadline(place, l)
-}
-
 // bye is called with the rest of a BYE.
 func (r *loop) bye(place uint32, l *link, rest []byte) {
 	b := wire.ParseBye(rest)
-	if l.state == up {
+	wasUp := l.state == up
+	if wasUp {
 		r.count.byes[b.Reason.String()]++
+		r.places[l.target].ended++
 	} else {
 		r.count.errors["bye "+b.Reason.String()]++
+		r.places[l.target].failed++
 	}
 	c := l.conn
 	l.conn = 0
@@ -245,7 +238,8 @@ func (r *loop) bye(place uint32, l *link, rest []byte) {
 		r.setDeadline(place, l)
 		return
 	}
-	r.comeBack(place, l, b.RetryAfter)
+	r.avoid(place, l, b.Reason)
+	r.comeBack(place, l, wasUp, b.RetryAfter)
 }
 
 // Closed is called when a connection has ended, or a connect has failed.

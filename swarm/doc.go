@@ -9,6 +9,14 @@
 // In ramp all links are opened; in run messages flow for Config.Duration; in settle the answers that are out are awaited;
 // in finish (with Checker) the Manager is asked what it got; in leave every link says BYE 1.
 //
+// # Where links go
+//
+// With Config.Target links take the targets in turn. With Config.Dispatch each link asks the dispatch service its own
+// question, as its client would, and follows the rules of package client from then on (route.go): it walks the three
+// addresses of its list, comes back by the list's back-off, is called away by BYE, and asks again when the list has worn out.
+// However many links begin, mostQuestions are asked at a time (finder.go), over connections that are kept: the load is meant
+// for the gateways. Report.Addresses has how many links went where.
+//
 // # The echo contract
 //
 // A message is a DATA frame whose payload begins with the 21 bytes of payload.go. The Manager sends each one back,

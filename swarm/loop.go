@@ -1,11 +1,11 @@
 package swarm
 
 import (
-	"net/netip"
 	"time"
 
 	"edged/linkpool"
 	"edged/netpoll"
+	"edged/sdk/client"
 )
 
 // phase is what all loops do at a time; doc.go draws it.
@@ -36,11 +36,12 @@ const (
 // coordinator reaches it through netpoll.Loop.Post alone, and events is how the loop answers.
 type loop struct {
 	// Static after construction.
-	cfg     *Config
-	net     *netpoll.Loop
-	targets []netip.AddrPort
-	stride  uint32       // loops in all
-	events  chan<- event // has room for all that will ever be sent
+	cfg    *Config
+	net    *netpoll.Loop
+	stride uint32       // loops in all
+	events chan<- event // has room for all that will ever be sent
+
+	guide
 
 	links     []link
 	ledgers   []Ledger // with Checker, by place: of the client's numbers in the answers
@@ -71,6 +72,24 @@ type stage struct {
 	upAtEnd  int    // links that were up when phaseLeave began
 }
 
+// guide says where a loop's links go.
+type guide struct {
+	targets  []target // static, or what the finder has told so far; it owns their array
+	places   []placeCount
+	finder   *finder        // nil without a dispatch service
+	routes   []route        // by place; nil without a dispatch service
+	asking   int            // links that wait for an answer
+	tryLimit time.Duration  // of a connection and login
+	ttl      time.Duration  // of lists, as the last one says
+	backoff  client.Backoff // as the last list says
+}
+
+// placeCount counts the links of a target.
+type placeCount struct {
+	opened, failed, ended uint64
+	up, upAtEnd           int
+}
+
 // event tells the coordinator that a loop has come to the end of a phase.
 type event struct {
 	loop  int
@@ -91,10 +110,11 @@ type opening struct {
 	hopeless bool // too many failures to go on
 }
 
-func newLoop(cfg *Config, net *netpoll.Loop, targets []netip.AddrPort, loops int, events chan<- event) *loop {
+func newLoop(cfg *Config, net *netpoll.Loop, targets []target, loops int, events chan<- event) *loop {
 	n := (cfg.Links - net.Number() + loops - 1) / loops
 	r := &loop{
-		cfg: cfg, net: net, targets: targets, stride: uint32(loops), events: events,
+		cfg: cfg, net: net, stride: uint32(loops), events: events,
+		guide: guide{targets: targets, places: make([]placeCount, len(targets)), tryLimit: cfg.Patience, backoff: localBackoff},
 		links: make([]link, n), deadlines: linkpool.NewDeadlines(n), ups: make([]uint32, 0, n),
 		buf: make([]byte, 0, 256), count: newTally(),
 	}
@@ -121,6 +141,9 @@ func (r *loop) enter(p phase) {
 		r.schedule.start, r.schedule.next = r.net.Now(), 0
 	case phaseLeave:
 		r.upAtEnd = len(r.ups)
+		for i := range r.places {
+			r.places[i].upAtEnd = r.places[i].up
+		}
 	}
 }
 
@@ -166,7 +189,7 @@ func (r *loop) over() bool {
 	case phaseRamp:
 		return r.opening.open == 0
 	case phaseRun:
-		return len(r.ups) == 0 && r.deadlines.Len() == 0 // all gone for good
+		return len(r.ups) == 0 && r.asking == 0 && r.deadlines.Len() == 0 // all gone for good
 	case phaseSettle:
 		return r.flying == 0
 	case phaseFinish:
@@ -233,7 +256,7 @@ func (r *loop) setDeadline(place uint32, l *link) {
 func (r *loop) nextDeadline(l *link) (at linkpool.Millis, ok bool) {
 	switch l.state {
 	case connecting, login:
-		return l.act.Deadline(r.cfg.Patience), true
+		return l.act.Deadline(r.tryLimit), true
 	case waiting:
 		return l.act, true
 	case up:

@@ -19,6 +19,7 @@ type link struct {
 	heartbeat uint32          // ms, from WELCOME
 	idle      uint32          // ms, from WELCOME
 	dense     uint32          // place in loop.ups while up
+	target    uint32          // in loop.targets, of the last try
 	state     state
 	flags     flags
 	tries     uint8 // failures in a row
@@ -27,20 +28,24 @@ type link struct {
 // state is where a link stands, and says what act means:
 //
 //	idle       not begun with
+//	asking     the dispatch service is asked where to go
 //	connecting connect is under way; act: since when
 //	login      connected, WELCOME has not come; act: since when the connect
 //	up         act: thinking: when to send; else: when the oldest message that waits for an answer may have been sent
 //	waiting    for the next try; act: when
 //	gone       for good
 //
-//	idle > connecting > login > up
-//	            ^  |       |     |
-//	            |  `-------`-----`---> gone
-//	            `-- waiting <-'        (Config.Reconnect)
+//	idle > asking > connecting > login > up
+//	          ^  |   ^  |          |     |
+//	          |  `---|--`----------`-----`---> gone
+//	          `-- waiting <--------------'     (Config.Reconnect, or another address of a list's round)
+//
+// Without a dispatch service there is no asking: links go on to connecting at once, as do those whose list is fresh.
 type state uint8
 
 const (
 	idle state = iota
+	asking
 	connecting
 	login
 	up

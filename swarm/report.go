@@ -1,6 +1,9 @@
 package swarm
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 // Progress is what a swarm did in the last second.
 type Progress struct {
@@ -16,13 +19,15 @@ type Progress struct {
 
 // Report is what a swarm did and found.
 type Report struct {
-	Target      []string `json:"target"`
-	Links       int      `json:"links"` // wanted
+	Target      []string `json:"target,omitempty"`
+	Dispatch    *Lookups `json:"dispatch,omitempty"` // instead of Target
+	Links       int      `json:"links"`              // wanted
 	Interrupted bool     `json:"interrupted,omitempty"`
 	RampS       float64  `json:"ramp_s"` // until each link was opened or had failed
 	RunS        float64  `json:"run_s"`  // from then until no more was sent
 
 	Connections Connections `json:"connections"`
+	Addresses   []Place     `json:"addresses"` // where links went, in the order of Target or as the lists named them
 	Messages    Messages    `json:"messages"`
 	Latency     *Histogram  `json:"latency"` // of answers
 	Connect     *Histogram  `json:"connect"` // from connect to WELCOME, in whole ms
@@ -41,6 +46,30 @@ type Connections struct {
 	Byes    map[string]uint64 `json:"byes"`   // links that the gateway ended, by the name of its reason
 	Lost    map[string]uint64 `json:"lost"`   // links that broke without BYE
 	Retries uint64            `json:"retries"`
+}
+
+// Place counts the links that went to one address.
+type Place struct {
+	Address string `json:"address"`
+	SLB     string `json:"slb,omitempty"` // the load balancer that the dispatch service named for it
+	Opened  uint64 `json:"opened"`        // WELCOMEs, those after a reconnect included
+	Up      int    `json:"up"`            // when the swarm began to leave
+	Failed  uint64 `json:"failed"`        // tries that did not come so far
+	Ended   uint64 `json:"ended"`         // links that were up and ended, with BYE or without
+}
+
+// Lookups counts the questions to a dispatch service.
+type Lookups struct {
+	URL    string            `json:"url"`
+	Asked  uint64            `json:"asked"`
+	Failed uint64            `json:"failed"` // of them, without a list for an answer
+	Errors map[string]uint64 `json:"errors"` // those by reason
+	Took   *Histogram        `json:"took"`
+}
+
+func (s *Lookups) clone() *Lookups {
+	took := *s.Took
+	return &Lookups{s.URL, s.Asked, s.Failed, maps.Clone(s.Errors), &took}
 }
 
 // Messages counts what went over the links.

@@ -4,10 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net"
-	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -25,6 +22,7 @@ const (
 type coordinator struct {
 	cfg      *Config
 	group    *netpoll.Group
+	finder   *finder // nil without a dispatch service
 	loops    []*loop // their fields belong to the reactors
 	events   chan event
 	progress func(Progress)
@@ -57,15 +55,24 @@ func Run(ctx context.Context, cfg Config, progress func(Progress)) (Report, erro
 	}
 	c := &coordinator{cfg: &cfg, progress: progress, ticks: time.NewTicker(time.Second)}
 	defer c.ticks.Stop()
+	if cfg.Dispatch != "" {
+		if c.finder, err = newFinder(&cfg); err != nil {
+			return Report{}, fmt.Errorf("swarm: %w", err)
+		}
+	}
 	if err := c.makeLoops(targets); err != nil {
 		return Report{}, fmt.Errorf("swarm: %w", err)
 	}
 	c.group.Start()
 	defer c.group.Stop()
+	if c.finder != nil {
+		c.finder.start()
+		defer c.finder.end()
+	}
 	return c.run(ctx)
 }
 
-func (c *coordinator) makeLoops(targets []netip.AddrPort) (err error) {
+func (c *coordinator) makeLoops(targets []target) (err error) {
 	n := c.cfg.loops()
 	c.events = make(chan event, n*int(phases))
 	perLoop := (c.cfg.Links + n - 1) / n
@@ -73,32 +80,23 @@ func (c *coordinator) makeLoops(targets []netip.AddrPort) (err error) {
 	c.group, err = netpoll.New(netpoll.Config{Loops: n, MaxConns: perLoop + spare, ReadBuffer: readBuffer, Linger: leavePatience / 2},
 		func(l *netpoll.Loop) netpoll.Handler {
 			r := newLoop(c.cfg, l, targets, n, c.events)
+			if c.finder != nil {
+				r.follow(c.finder)
+			}
 			c.loops = append(c.loops, r)
 			return r
 		})
 	return err
 }
 
-func resolveTargets(ctx context.Context, targets []string) ([]netip.AddrPort, error) {
-	var out []netip.AddrPort
-	for _, t := range targets {
-		if ap, err := netip.ParseAddrPort(t); err == nil {
-			out = append(out, ap)
-			continue
-		}
-		host, port, err := net.SplitHostPort(t)
+func resolveTargets(ctx context.Context, names []string) ([]target, error) {
+	var out []target
+	for _, name := range names {
+		at, err := resolve(ctx, name)
 		if err != nil {
-			return nil, fmt.Errorf("target %q: %w", t, err)
+			return nil, fmt.Errorf("target %q: %w", name, err)
 		}
-		n, err := strconv.ParseUint(port, 10, 16)
-		if err != nil {
-			return nil, fmt.Errorf("target %q: %w", t, err)
-		}
-		addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-		if err != nil {
-			return nil, fmt.Errorf("target %q: %w", t, err)
-		}
-		out = append(out, netip.AddrPortFrom(addrs[0].Unmap(), uint16(n)))
+		out = append(out, target{at: at, name: name})
 	}
 	return out, nil
 }
@@ -123,7 +121,11 @@ func (c *coordinator) run(ctx context.Context) (Report, error) {
 	c.wrapUp(rep.Interrupted)
 	c.fill(&rep)
 	if rep.Connections.Opened == 0 && !rep.Interrupted {
-		return rep, fmt.Errorf("swarm: no link came up at %s: %s", strings.Join(c.cfg.Target, ", "), mostFrequent(rep.Connections.Errors))
+		where := strings.Join(c.cfg.Target, ", ")
+		if c.finder != nil {
+			where = "the addresses of " + rep.Dispatch.URL
+		}
+		return rep, fmt.Errorf("swarm: no link came up at %s: %s", where, mostFrequent(rep.Connections.Errors))
 	}
 	return rep, nil
 }
@@ -250,6 +252,9 @@ func (c *coordinator) fill(rep *Report) {
 		r.net.Post(func() { r.giveIn(rep); gathered <- struct{}{} })
 		<-gathered
 	}
+	if c.finder != nil {
+		rep.Dispatch = c.finder.lookups()
+	}
 }
 
 // giveIn adds the loop's findings to the report. Posted by the coordinator.
@@ -258,6 +263,7 @@ func (r *loop) giveIn(rep *Report) {
 	rep.Connect.Merge(&r.find.connect)
 	rep.Lag.Merge(&r.find.lag)
 	rep.Corrupt.merge(&r.find.corrupt)
+	r.givePlaces(rep)
 	if rep.Check != nil {
 		rep.Check.merge(&r.find.checks)
 	}

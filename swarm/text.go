@@ -58,12 +58,19 @@ func (r *Report) WriteText(w io.Writer) error {
 		fmt.Fprintf(&b, "%-11s "+format+"\n", append([]any{name}, args...)...)
 	}
 	c, m := &r.Connections, &r.Messages
-	line("target", "%s", strings.Join(r.Target, " "))
+	if r.Dispatch == nil {
+		line("target", "%s", strings.Join(r.Target, " "))
+	} else {
+		line("dispatch", "%s, asked %d times, %s", r.Dispatch.URL, r.Dispatch.Asked, quantiles(r.Dispatch.Took))
+	}
 	line("links", "%d of %d up, %d opened, %.0f/s in a ramp of %.1f s", c.Up, r.Links, c.Opened, c.PerS, r.RampS)
 	reasons := func(name string, m map[string]uint64) {
 		for _, why := range slices.Sorted(maps.Keys(m)) {
 			line(name, "%d %s", m[why], why)
 		}
+	}
+	if r.Dispatch != nil || len(r.Addresses) > 1 {
+		r.writePlaces(line)
 	}
 	reasons("not opened", c.Errors)
 	reasons("bye", c.Byes)
@@ -94,6 +101,26 @@ func (r *Report) WriteText(w io.Writer) error {
 	}
 	_, err := w.Write(b.Bytes())
 	return err
+}
+
+// writePlaces tells how the links were spread over the addresses.
+func (r *Report) writePlaces(line func(name, format string, args ...any)) {
+	var all uint64
+	for i := range r.Addresses {
+		all += r.Addresses[i].Opened
+	}
+	for i := range r.Addresses {
+		p := &r.Addresses[i]
+		if i == MostListed {
+			line("address", "and %d more", len(r.Addresses)-i)
+			break
+		}
+		name := p.Address
+		if p.SLB != "" {
+			name += " of " + p.SLB
+		}
+		line("address", "%s: %d up, %d opened (%.1f %%), %d failed, %d ended", name, p.Up, p.Opened, 100*float64(p.Opened)/float64(max(all, 1)), p.Failed, p.Ended)
+	}
 }
 
 func (r *Report) writeFaults(b *bytes.Buffer) {

@@ -21,13 +21,25 @@ func swarmCommand() *cobra.Command {
 	var asJSON, quiet bool
 	var from []string
 	c := &cobra.Command{
-		Use:   "swarm --target HOST:PORT",
+		Use:   "swarm {--target HOST:PORT | --dispatch URL}",
 		Short: "Simulate many clients: load, check, measure",
 		Long: `Simulate many clients: load, check, measure.
 
 The other end is a Manager that echoes, such as that of "edged demo". With --checker every message is numbered on both sides,
-and what was missing, doubled or out of order is listed. Exit status 0 only if nothing was.`,
-		Args: cobra.NoArgs,
+and what was missing, doubled or out of order is listed. Exit status 0 only if nothing was.
+
+With --dispatch each link asks the dispatch service where to go, as its client would, and walks the list that it gets: the
+next address at once when one refuses, after 3 s when one is silent. With --reconnect it comes back as the gateway's BYE and
+the list's back-off say, and elsewhere if it was sent away. The report tells how many links went to each address.`,
+		Args: func(c *cobra.Command, args []string) error { // before anything else, so that it counts as wrong use
+			switch {
+			case len(cfg.Target) == 0 && cfg.Dispatch == "":
+				return errors.New("swarm needs --target or --dispatch")
+			case len(cfg.Target) > 0 && cfg.Dispatch != "":
+				return errors.New("swarm takes either --target or --dispatch")
+			}
+			return cobra.NoArgs(c, args)
+		},
 		RunE: func(c *cobra.Command, _ []string) error {
 			for _, f := range from {
 				a, err := netip.ParseAddr(f)
@@ -63,6 +75,7 @@ and what was missing, doubled or out of order is listed. Exit status 0 only if n
 	}
 	f := c.Flags()
 	f.StringSliceVar(&cfg.Target, "target", nil, "`HOST:PORT` of a gateway; several are taken in turn")
+	f.StringVar(&cfg.Dispatch, "dispatch", "", "http or https `URL` of a dispatch service; /v1/addresses and n=3 may be left out")
 	f.IntVar(&cfg.Links, "links", cfg.Links, "links to open")
 	f.DurationVar(&cfg.Duration, "duration", cfg.Duration, "length of the run, once all links are open")
 	f.Float64Var(&cfg.Rate, "rate", 0, "messages per second over all links; 0: each link sends when answers come")
@@ -80,9 +93,8 @@ and what was missing, doubled or out of order is listed. Exit status 0 only if n
 	f.BoolVar(&cfg.Reconnect, "reconnect", false, "come back after an end, as the gateway's BYE allows")
 	f.IntVar(&cfg.Loops, "reactors", 0, "reactors of the swarm; 0: half of the CPUs")
 	f.StringSliceVar(&from, "from", nil, "local `addresses` to connect from, in turn")
-	f.DurationVar(&cfg.Patience, "patience", cfg.Patience, "time that a connection, a login or an answer may take")
+	f.DurationVar(&cfg.Patience, "patience", cfg.Patience, "time that a connection, a login or an answer may take; with --dispatch the first two 3s at most")
 	f.BoolVar(&asJSON, "json", false, "print the report as JSON")
 	f.BoolVar(&quiet, "quiet", false, "no line per second")
-	_ = c.MarkFlagRequired("target")
 	return c
 }
