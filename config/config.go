@@ -12,6 +12,7 @@ import (
 
 	"edged/admin"
 	"edged/gateway"
+	"edged/health"
 	"edged/relay"
 )
 
@@ -25,7 +26,7 @@ type Config struct {
 	Manager   relay.Config       `toml:"manager"`
 	Redis     Redis              `toml:"redis"`
 	Admin     admin.Config       `toml:"admin"`
-	Health    Health             `toml:"health"`
+	Health    health.Config      `toml:"health"`
 	Tuning    Tuning             `toml:"tuning"`
 	Keeper    Keeper             `toml:"keeper"`
 	Handover  Handover           `toml:"handover"`
@@ -40,7 +41,7 @@ func Default() *Config {
 		Manager:   relay.Default(),
 		Redis:     defaultRedis(),
 		Admin:     admin.Default(),
-		Health:    defaultHealth(),
+		Health:    health.Default(),
 		Tuning:    Tuning{},
 		Keeper:    defaultKeeper(),
 		Handover:  defaultHandover(),

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -14,61 +12,11 @@ import (
 // same: a file written today stays valid. Each struct moves to its package, and its section out of withoutEffect, when
 // that package is made.
 var withoutEffect = map[string]bool{
-	"health":   true,
 	"tuning":   true,
 	"keeper":   true,
 	"handover": true,
 	"delivery": true,
 }
-
-// Health is the [health] section; it moves to package health.
-type Health struct {
-	Interval   time.Duration `toml:"interval"`    // between two reports
-	NICs       []string      `toml:"nics"`        // interface names, or "auto" alone
-	PPSLimit   int64         `toml:"pps_limit"`   // packets per second that count as full; 0: measured
-	BytesLimit int64         `toml:"bytes_limit"` // bytes per second that count as full; 0: the link speed
-	LimitMode  LimitMode     `toml:"limit_mode"`
-}
-
-// LimitMode says which direction of the traffic is held against a limit: "sum", "max", "rx" or "tx".
-type LimitMode struct {
-	PPS   string `toml:"pps"`
-	Bytes string `toml:"bytes"`
-}
-
-func defaultHealth() Health {
-	return Health{Interval: 5 * time.Second, NICs: []string{"auto"}, LimitMode: LimitMode{PPS: "sum", Bytes: "max"}}
-}
-
-// Validate reports every setting that cannot be meant, each with its key.
-func (c Health) Validate() error {
-	var l list
-	between(&l, "interval", c.Interval, time.Second, time.Minute)
-	between(&l, "pps_limit", c.PPSLimit, 0, 10_000_000_000)
-	between(&l, "bytes_limit", c.BytesLimit, 0, 1_000_000_000_000)
-	l.oneOf("limit_mode.pps", c.LimitMode.PPS, "sum", "max", "rx", "tx")
-	l.oneOf("limit_mode.bytes", c.LimitMode.Bytes, "sum", "max", "rx", "tx")
-	if len(c.NICs) == 0 {
-		l.bad("nics", `the list is empty; write ["auto"] to have the interfaces found`)
-	}
-	for i, name := range c.NICs {
-		switch {
-		case name == "auto" && len(c.NICs) > 1:
-			l.bad("nics", `"auto" cannot stand beside names`)
-		case name == "" || len(name) > 15 || strings.ContainsFunc(name, notInName):
-			l.bad("nics", "%q is not the name of a network interface", shorten(name))
-		}
-		for _, before := range c.NICs[:i] {
-			if name == before {
-				l.bad("nics", "%q stands there twice", name)
-			}
-		}
-	}
-	return l.err()
-}
-
-// notInName knows what the kernel refuses in the name of an interface.
-func notInName(r rune) bool { return r <= ' ' || r == '/' || r == ':' }
 
 // Tuning is the [tuning] section, what the box is for; it moves to package tuning.
 type Tuning struct {
@@ -194,15 +142,4 @@ func brief(v any) any {
 		s = strings.TrimSuffix(s, "0m")
 	}
 	return s
-}
-
-func checkHostPort(a string) error {
-	host, port, err := net.SplitHostPort(a)
-	if err != nil || host == "" || strings.ContainsAny(host, " \t\r\n/") {
-		return fmt.Errorf("%q is not host:port", shorten(a))
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return fmt.Errorf("the port of %q is not between 1 and 65535", shorten(a))
-	}
-	return nil
 }
