@@ -29,6 +29,10 @@ func (f *file) read(buf []byte, note func(msg string, attrs ...any)) []byte {
 		f.lost(err, note)
 		return nil
 	}
+	if f.said && note != nil {
+		note("health term counts again: its source is back", "path", f.path)
+	}
+	f.said = false
 	if n < len(buf) {
 		return buf[:n]
 	}
@@ -49,10 +53,6 @@ func (f *file) open(note func(msg string, attrs ...any)) bool {
 		return false
 	}
 	f.f = opened
-	if f.said && note != nil {
-		note("health term counts again: its source is back", "path", f.path)
-	}
-	f.said = false
 	return true
 }
 

@@ -194,6 +194,24 @@ func TestNamesSwapped(t *testing.T) {
 	}
 }
 
+// TestNameTaken: an interface that was renamed is not taken for the new one that has its name now.
+func TestNameTaken(t *testing.T) {
+	r := newRig(t, bare()).warm()
+	r.rate(100, 0, 0, 0)
+	renamed, taker := eth0, eth0
+	renamed.Name = "old0"
+	taker.Index, taker.Perm = 9, "02:00:00:00:00:09"
+	r.leaves(taker, renamed)
+	r.in.NICs[0].Counters.RxPackets = 1 << 40
+	r.in.NICs[1].Counters.RxPackets += 1000
+	if s := r.tick(interval); s.RxPPS != 200 {
+		t.Errorf("%v packets/s, want the old one's 200", s.RxPPS)
+	}
+	if s := r.rate(300, 0, 0, 0); s.RxPPS != 300 {
+		t.Errorf("%v packets/s, want the new one's 300", s.RxPPS)
+	}
+}
+
 func TestSeveralInterfaces(t *testing.T) {
 	r := newRig(t, bare())
 	other := eth0

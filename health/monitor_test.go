@@ -401,3 +401,36 @@ func TestMonitorThisBox(t *testing.T) {
 		}
 	}
 }
+
+// TestTickAllocates: the Snapshot and its terms, which readers keep, and nothing else.
+func TestTickAllocates(t *testing.T) {
+	f := newFiles(t)
+	f.full()
+	c := all()
+	s, err := health.NewSampler(c, newFakeBox(400), f.root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	now := time.Now()
+	if n := testing.AllocsPerRun(100, func() { now = now.Add(interval); s.Tick(now) }); n > 2 {
+		t.Errorf("a tick allocates %v times", n)
+	}
+}
+
+// BenchmarkTick is a whole sample of this box, by default and with every signal.
+func BenchmarkTick(b *testing.B) {
+	for name, c := range map[string]health.Config{"default": limited(), "everything": all()} {
+		b.Run(name, func(b *testing.B) {
+			s, err := health.NewSampler(c, nil, "/")
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer s.Close()
+			b.ReportAllocs()
+			for b.Loop() {
+				s.Tick(time.Now())
+			}
+		})
+	}
+}

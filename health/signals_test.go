@@ -295,3 +295,20 @@ func BenchmarkSignals(b *testing.B) {
 		r.Read(time.Now(), []int{os.Getpid()})
 	}
 }
+
+// TestUnreadableFile: what opens but cannot be read is like what is not there.
+func TestUnreadableFile(t *testing.T) {
+	f := newFiles(t)
+	f.write("proc/meminfo/x", "") // a directory
+	said := 0
+	r := health.NewReader(health.Terms{Memory: true}, f.root, func(string, ...any) { said++ })
+	defer r.Close()
+	for range 50 {
+		if s := r.Read(time.Now(), nil); s.Memory.Limit != 0 {
+			t.Fatalf("%+v", s)
+		}
+	}
+	if said != 1 {
+		t.Errorf("said %d times", said)
+	}
+}
