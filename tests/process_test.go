@@ -25,6 +25,7 @@ type setup struct {
 	listeners []string // bodies of [[listener]]; none: one on 127.0.0.1:0
 	managers  []string // addresses
 	manager   string   // more lines of [manager]
+	more      string   // further sections
 	files     int      // RLIMIT_NOFILE; 0: as it is
 
 	passed []*os.File // listening sockets to be passed as systemd does it, by these names, joined by colons
@@ -56,7 +57,7 @@ func (s setup) text(admin string) string {
 		}
 		b.WriteString(strconv.Quote(a))
 	}
-	fmt.Fprintf(&b, "]\n%s\n[admin]\nlisten = [%q]\n", s.manager, "unix:"+admin)
+	fmt.Fprintf(&b, "]\n%s\n[admin]\nlisten = [%q]\n%s\n", s.manager, "unix:"+admin, s.more)
 	return b.String()
 }
 

@@ -52,6 +52,7 @@ func (s source) Metrics() []admin.Metric {
 		draining = 1
 	}
 	m.gauge("edged_draining", "1 while links are sent away", draining)
+	s.reports.metrics(&m)
 	for i := range st.Shards {
 		reactor := label("reactor", strconv.Itoa(i))
 		m.links(&st.Shards[i], reactor)

@@ -83,6 +83,8 @@ type instance struct {
 	leave   chan struct{} // an operator wants the process to leave once it is empty
 	quit    chan struct{} // ends trim
 	work    sync.WaitGroup
+	reports reports
+	files   int        // limit of open files
 	passed  []*os.File // sockets of systemd, kept open so that a drain can be taken back
 }
 
@@ -115,12 +117,16 @@ func newInstance(cfg *config.Config, log *slog.Logger) (*instance, error) {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
 		return nil, fmt.Errorf("limit of open files: %w", err)
 	}
+	i.files = int(min(files.Cur, 1<<30))
 	var err error
 	i.gateway, err = gateway.New(gateway.Options{
 		Config: cfg.Gateway, Listeners: cfg.Listeners, Managers: cfg.Manager,
-		Passed: i.passedSockets(), Version: version, Files: int(min(files.Cur, 1<<30)), Log: log,
+		Passed: i.passedSockets(), Version: version, Files: i.files, Log: log,
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := i.newReports(); err != nil {
 		return nil, err
 	}
 	if i.admin, err = admin.New(cfg.Admin, source{i}, log); err != nil {
@@ -128,6 +134,7 @@ func newInstance(cfg *config.Config, log *slog.Logger) (*instance, error) {
 	}
 	runtime.GOMAXPROCS(netpoll.Procs(i.gateway.Reactors()))
 	i.gateway.Start()
+	i.startReports()
 	i.admin.Serve()
 	i.work.Go(func() { trim(i.quit, i.gateway.Trim) })
 	return i, nil
@@ -182,6 +189,7 @@ func (i *instance) drainAndStop(signals <-chan os.Signal) error {
 			}
 		}
 	}()
+	i.reports.monitor.SetDraining(true)
 	if limit > 0 {
 		i.gateway.Drain(limit * 3 / 4) // the rest is for their farewell and for the last batches
 		if err := i.gateway.Wait(ctx); err != nil {
@@ -198,6 +206,7 @@ func (i *instance) stop() error {
 	defer cancel()
 	close(i.quit)
 	i.work.Wait()
+	i.stopReports(ctx)
 	err := errors.Join(i.gateway.Stop(ctx), i.admin.Close(ctx))
 	i.log.Info("stopped")
 	return err

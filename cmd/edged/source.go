@@ -36,12 +36,17 @@ func (s source) Ready() error { return s.gateway.Ready() }
 // Drain sends the links away, or stops doing so.
 func (s source) Drain(_ context.Context, r admin.DrainRequest) error {
 	if r.Undo {
-		return s.gateway.Undrain()
+		if err := s.gateway.Undrain(); err != nil {
+			return err
+		}
+		s.reports.monitor.SetDraining(false)
+		return nil
 	}
 	within := r.Within
 	if within == 0 {
 		within = s.cfg.Gateway.DrainTimeout
 	}
+	s.reports.monitor.SetDraining(true) // first: a client that is sent away must not be sent here again
 	s.gateway.Drain(within)
 	if r.Exit {
 		go func() {
@@ -73,6 +78,7 @@ func (s source) Status() admin.Status {
 		Capacity:  s.gateway.Capacity(),
 		Links:     s.gateway.Links(),
 		Managers:  managerStatus(st.Relay),
+		Room:      s.reports.status(s.cfg.Redis.SLB),
 	}
 	if s.gateway.Draining() {
 		out.State = admin.StateDraining
