@@ -29,6 +29,7 @@ func (t *tally) clone() tally {
 type findings struct {
 	latency Histogram // of the last second
 	connect Histogram
+	away    Histogram
 	lag     Histogram
 
 	corrupt List

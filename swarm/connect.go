@@ -140,6 +140,10 @@ func (r *loop) welcomed(place uint32, l *link, rest []byte) {
 	r.places[l.target].opened++
 	r.places[l.target].up++
 	r.find.connect.Record(r.millis.Sub(l.act))
+	if l.flags&away != 0 {
+		l.flags &^= away
+		r.find.away.Record(r.millis.Sub(l.ended))
+	}
 	if r.phase == phaseRun {
 		r.start(place, l)
 	}
@@ -210,6 +214,8 @@ func (r *loop) drop(place uint32, l *link) {
 		r.ups = r.ups[:len(r.ups)-1]
 		r.giveUp(l)
 		r.closeAccount(place, l)
+		l.flags |= away
+		l.ended = r.millis
 	}
 	l.state = gone
 	if c := l.conn; c != 0 {

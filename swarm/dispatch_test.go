@@ -216,6 +216,9 @@ func TestDrainedLinksMove(t *testing.T) {
 			if p.Opened != 20 || p.Ended != 20 || p.Up != 0 || q.Opened != 20 || q.Up != 20 {
 				t.Errorf("%+v", rep.Addresses)
 			}
+			if rep.Away.Count() != 20 || rep.Connect.Count() != 40 {
+				t.Errorf("%d were away, %d connected", rep.Away.Count(), rep.Connect.Count())
+			}
 			if n, _ := d.look(); n != asked {
 				t.Errorf("%d questions, want %d", n, asked)
 			}
@@ -245,8 +248,10 @@ func TestOverloadedGatewayIsGivenTime(t *testing.T) {
 	if err != nil || rep.Connections.Up != 20 {
 		t.Fatalf("%v, %+v", err, rep.Connections)
 	}
-	s := g.look()
-	for user, times := range s.times {
+	if rep.Away.Count() != 0 {
+		t.Errorf("%d were away that had never been there", rep.Away.Count())
+	}
+	for user, times := range g.look().times {
 		if len(times) != 2 || times[1]-times[0] < after {
 			t.Errorf("%s came at %v", user, times)
 		}

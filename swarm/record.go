@@ -22,7 +22,8 @@ type link struct {
 	target    uint32          // in loop.targets, of the last try
 	state     state
 	flags     flags
-	tries     uint8 // failures in a row
+	tries     uint8           // failures in a row
+	ended     linkpool.Millis // when it was up last, if it is away
 }
 
 // state is where a link stands, and says what act means:
@@ -61,6 +62,7 @@ const (
 	resolved                    // the first try has come to its end, good or bad
 	finishing                   // the Manager's account is awaited
 	finished                    // and came
+	away                        // it was up, and has not come back
 )
 
 // number is the link's number in the whole swarm.

@@ -31,6 +31,7 @@ type Report struct {
 	Messages    Messages    `json:"messages"`
 	Latency     *Histogram  `json:"latency"` // of answers
 	Connect     *Histogram  `json:"connect"` // from connect to WELCOME, in whole ms
+	Away        *Histogram  `json:"away"`    // of links that came back: from their end to WELCOME, in whole ms
 	Lag         *Histogram  `json:"lag"`     // with a rate: how far behind its times the swarm was
 
 	Corrupt List    `json:"corrupt"`         // answers that are not what was sent

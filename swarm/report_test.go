@@ -78,6 +78,10 @@ func TestText(t *testing.T) {
 	r.Connections.Byes = map[string]uint64{"kicked": 1, "draining": 2}
 	r.Connections.Retries = 3
 	r.Interrupted = true
+	r.Away = &swarm.Histogram{}
+	for range 3 {
+		r.Away.Record(1500 * time.Millisecond)
+	}
 	var b strings.Builder
 	if err := r.WriteText(&b); err != nil {
 		t.Fatal(err)
@@ -89,6 +93,7 @@ bye         1 kicked
 messages    100 sent, 100 answered, 50/s in 2.0 s
 latency     p50 50.33ms, p90 90.18ms, p99 99.61ms, p99.9 100ms, max 100ms
 connect     none
+away        3 links came back, p50 1.5s, p90 1.5s, p99 1.5s, p99.9 1.5s, max 1.5s
 also        0 pushes, 0 acks, 0 heartbeats, 0 bytes out, 0 bytes in
 checked     10 accounts of the Manager
 interrupted before its time

@@ -243,7 +243,7 @@ func (c *coordinator) fill(rep *Report) {
 	if rep.RunS > 0 {
 		m.PerS = float64(m.Answered) / rep.RunS
 	}
-	rep.Latency, rep.Connect, rep.Lag = &c.latency, &Histogram{}, &Histogram{}
+	rep.Latency, rep.Connect, rep.Away, rep.Lag = &c.latency, &Histogram{}, &Histogram{}, &Histogram{}
 	if c.cfg.Checker {
 		rep.Check = &Checks{}
 	}
@@ -261,6 +261,7 @@ func (c *coordinator) fill(rep *Report) {
 func (r *loop) giveIn(rep *Report) {
 	rep.Connections.Up += r.upAtEnd
 	rep.Connect.Merge(&r.find.connect)
+	rep.Away.Merge(&r.find.away)
 	rep.Lag.Merge(&r.find.lag)
 	rep.Corrupt.merge(&r.find.corrupt)
 	r.givePlaces(rep)

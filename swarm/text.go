@@ -83,6 +83,9 @@ func (r *Report) WriteText(w io.Writer) error {
 		line("lag", "%s", quantiles(r.Lag))
 	}
 	line("connect", "%s", quantiles(r.Connect))
+	if r.Away != nil && r.Away.Count() > 0 {
+		line("away", "%d links came back, %s", r.Away.Count(), quantiles(r.Away))
+	}
 	line("also", "%d pushes, %d acks, %d heartbeats, %d bytes out, %d bytes in", m.Pushes, m.Acks, m.Heartbeats, m.BytesOut, m.BytesIn)
 	if r.Check != nil {
 		line("checked", "%d accounts of the Manager", r.Check.Reports)
