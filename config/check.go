@@ -14,18 +14,25 @@ import (
 // section is what can say what is wrong with it, as `key: reason`, several joined by errors.Join.
 type section interface{ Validate() error }
 
-// check asks every section what is wrong with it, then looks at what one section alone cannot see.
-func (r *reader) check(c *Config, root *place) {
-	all := reflect.ValueOf(*c)
-	for i, name := range settings(all.Type()) {
+// askAll asks every section of a file what is wrong with it.
+func (r *reader) askAll(file reflect.Value, root *place) {
+	for i, name := range settings(file.Type()) {
 		at, _ := root.find(name)
-		if s, ok := all.Field(i).Interface().(section); ok {
-			r.ask(s, at.last(), name)
+		v := file.Field(i)
+		if v.Kind() != reflect.Slice {
+			r.ask(v.Interface().(section), at.last(), name)
+			continue
+		}
+		for k := range v.Len() {
+			r.ask(v.Index(k).Interface().(section), at.item(k), name)
 		}
 	}
+}
+
+// check finds what one section of a gateway's file alone cannot see.
+func (c *Config) check(r *reader, root *place) {
 	at, _ := root.find("listener")
 	for i, l := range c.Listeners {
-		r.ask(l, at.item(i), "listener")
 		r.checkListener(l, at.item(i), c.Gateway)
 	}
 	r.checkClashes(c, at, root)
@@ -109,8 +116,8 @@ func (r *reader) checkListener(l gateway.Listener, at *place, g gateway.Config) 
 func (r *reader) checkClashes(c *Config, listeners, root *place) {
 	names, addresses := make(map[string]int), make(map[string]int)
 	for i, l := range c.Listeners {
-		r.claim(names, l.Name, l.Name, listeners.item(i), "name")
-		r.claim(addresses, bindKey(l.Address), l.Address, listeners.item(i), "address")
+		r.claim("listener", names, l.Name, l.Name, listeners.item(i), "name")
+		r.claim("listener", addresses, bindKey(l.Address), l.Address, listeners.item(i), "address")
 	}
 	at, _ := root.find("admin", "listen")
 	for i, a := range c.Admin.Listen {
@@ -120,20 +127,20 @@ func (r *reader) checkClashes(c *Config, listeners, root *place) {
 	}
 }
 
-// claim notes that the listener at that place has the value; id is the same for two values that exclude each other, and empty
+// claim notes that the section at that place has the value; id is the same for two values that exclude each other, and empty
 // where nothing is excluded.
-func (r *reader) claim(taken map[string]int, id, value string, at *place, key string) {
+func (r *reader) claim(section string, taken map[string]int, id, value string, at *place, key string) {
 	where, written := at.find(key)
-	full := "listener." + key
+	full := join(section, key)
 	line, clash := taken[id]
 	switch {
-	case id == "" || r.wrong[spot{where.line, full}] || r.wrong[spot{at.line, "listener"}]:
+	case id == "" || r.wrong[spot{where.line, full}] || r.wrong[spot{at.line, section}]:
 	case !clash:
 		taken[id] = where.line
 	case written:
-		r.complain(where, full, "%q is the %s of the listener at line %d too", value, key, line)
+		r.complain(where, full, "%q is the %s of the %s at line %d too", value, key, section, line)
 	default:
-		r.complain(where, full, "a listener for which none is set has %q, as the one at line %d has", value, line)
+		r.complain(where, full, "a %s for which none is set has %q, as the one at line %d has", section, value, line)
 	}
 }
 

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -58,7 +59,7 @@ mode.in = "x"
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			r := newReader("f")
+			r := newReader("f", reflect.TypeFor[Config]())
 			at, _ := index(text).find("fake")
 			r.ask(fake{Hosts: []string{"a", "b"}, says: tt.says}, at, "fake")
 			var got []string
@@ -74,7 +75,7 @@ mode.in = "x"
 
 // TestAskUnread: of a key that could not be read its section knows the default only, and what it says of that is left out.
 func TestAskUnread(t *testing.T) {
-	r := newReader("f")
+	r := newReader("f", reflect.TypeFor[Config]())
 	at, _ := index("[fake]\nport = 'x'\nlimit = 5\n").find("fake")
 	where, _ := at.find("port")
 	r.problem(where, "fake.port", "must be a whole number")

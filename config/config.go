@@ -49,14 +49,9 @@ func Default() *Config {
 	}
 }
 
-// Load reads and checks the file at path. What is wrong inside it comes as Problems.
+// Load reads and checks a gateway's file at path. What is wrong inside it comes as Problems.
 func Load(path string) (*Config, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	_ = f.Close() // it was only read
+	text, err := readFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -65,25 +60,50 @@ func Load(path string) (*Config, error) {
 
 // Parse reads and checks text, which errors call name. What is wrong inside it comes as Problems.
 func Parse(name string, text []byte) (*Config, error) {
-	r := newReader(name)
+	c := Default()
+	if err := parse(name, text, c); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// readFile reads the file at path; of one that is too large to be a configuration, a byte more than that.
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	_ = f.Close() // it was only read
+	return text, err
+}
+
+// file is the shape of one kind of file: a struct whose fields are sections, or lists of such.
+type file interface {
+	// check reports what no section alone can see.
+	check(r *reader, root *place)
+}
+
+// parse reads text into c, which points to the defaults, and checks it.
+func parse(name string, text []byte, c file) error {
+	into := reflect.ValueOf(c).Elem()
+	r := newReader(name, into.Type())
 	if len(text) > maxFile {
 		r.problem(&place{line: 1}, "", "the file is larger than %d KiB, which no configuration is", maxFile>>10)
-		return nil, r.problems()
+		return r.problems()
 	}
 	plain := normalize(string(text))
 	values, err := decode(plain)
 	if err != nil {
 		line, reason := syntax(err, plain)
 		r.problem(&place{line: line}, "", "%s", reason)
-		return nil, r.problems()
+		return r.problems()
 	}
-	c, root := Default(), index(plain)
-	r.table(reflect.ValueOf(c).Elem(), values, root, "")
-	r.check(c, root)
-	if err := r.problems(); err != nil {
-		return nil, err
-	}
-	return c, nil
+	root := index(plain)
+	r.table(into, values, root, "")
+	r.askAll(into, root)
+	c.check(r, root)
+	return r.problems()
 }
 
 // WithoutEffect names what the file sets to something other than the default although this version does not act on it,

@@ -15,13 +15,14 @@ import (
 // at the first wrong value and speaks of Go types.
 type reader struct {
 	file  string
+	shape reflect.Type // of the whole file: its sections
 	found Problems
 	said  map[Problem]bool // those in found
 	wrong map[spot]bool    // keys that could not be read
 }
 
-func newReader(file string) *reader {
-	return &reader{file: file, said: make(map[Problem]bool), wrong: make(map[spot]bool)}
+func newReader(file string, shape reflect.Type) *reader {
+	return &reader{file: file, shape: shape, said: make(map[Problem]bool), wrong: make(map[spot]bool)}
 }
 
 // table fills a struct from the keys of a table; path is the table's name, empty for the whole file.
@@ -33,7 +34,7 @@ func (r *reader) table(dst reflect.Value, src map[string]any, at *place, path st
 			r.value(dst.Field(i), v, where, full)
 			continue
 		}
-		r.problem(where, full, "%s", unknown(dst.Type(), key, v, path))
+		r.problem(where, full, "%s", r.unknown(dst.Type(), key, v, path))
 	}
 }
 
@@ -117,7 +118,7 @@ func (r *reader) list(dst reflect.Value, src any, at *place, path string) {
 	case !ok:
 		r.problem(at, path, "must be a list in brackets, not %s", describe(src))
 		return
-	case len(items) == 0 && elem.Kind() == reflect.Struct:
+	case len(items) == 0 && elem.Kind() == reflect.Struct && dst.Len() > 0:
 		r.problem(at, path, "there must be at least one")
 		return
 	case len(items) == 0 && dst.Len() == 0:
@@ -178,7 +179,7 @@ func shorten(s string) string {
 }
 
 // unknown says what may have been meant by a key that the struct t does not have.
-func unknown(t reflect.Type, key string, v any, path string) string {
+func (r *reader) unknown(t reflect.Type, key string, v any, path string) string {
 	what := "unknown key"
 	if path == "" {
 		what = "unknown section"
@@ -191,17 +192,16 @@ func unknown(t reflect.Type, key string, v any, path string) string {
 	if name := nearest(key, keysOf(t)); name != "" {
 		return fmt.Sprintf("%s; did you mean %q?", what, name)
 	}
-	if section := owner(key); section != "" {
+	if section := r.owner(key); section != "" {
 		return fmt.Sprintf("%s; %q belongs to [%s]", what, key, section)
 	}
 	return what
 }
 
 // owner returns the section that has the key.
-func owner(key string) string {
-	t := reflect.TypeFor[Config]()
-	for i, name := range settings(t) {
-		section := t.Field(i).Type
+func (r *reader) owner(key string) string {
+	for i, name := range settings(r.shape) {
+		section := r.shape.Field(i).Type
 		if section.Kind() == reflect.Slice {
 			section = section.Elem()
 		}
