@@ -13,14 +13,14 @@ import (
 func checkCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check FILE",
-		Short: "Check a configuration file",
+		Short: "Check a configuration file, of a gateway or a dispatch service",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			cfg, err := load(args[0], c.ErrOrStderr())
+			without, err := config.Check(args[0])
 			if err != nil {
-				return err
+				return explain(err, c.ErrOrStderr())
 			}
-			for _, key := range cfg.WithoutEffect() {
+			for _, key := range without {
 				fmt.Fprintf(c.OutOrStdout(), "%s: without effect in this version\n", key)
 			}
 			fmt.Fprintln(c.OutOrStdout(), "configuration OK")
@@ -32,10 +32,15 @@ func checkCommand() *cobra.Command {
 // load reads a configuration and says on w what is wrong inside the file, a line each.
 func load(path string, w io.Writer) (*config.Config, error) {
 	cfg, err := config.Load(path)
+	return cfg, explain(err, w)
+}
+
+// explain says on w what is wrong inside a file, a line each; any other error it returns.
+func explain(err error, w io.Writer) error {
 	var problems config.Problems
 	if errors.As(err, &problems) {
 		fmt.Fprintln(w, problems.Error())
-		return nil, errQuiet
+		return errQuiet
 	}
-	return cfg, err
+	return err
 }
