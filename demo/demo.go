@@ -19,6 +19,8 @@ import (
 // Gateway is what the demo needs of a gateway; the composition root starts it.
 type Gateway interface {
 	Addresses() []string
+	Links() int
+	Drain(within time.Duration) // stop accepting, and send the links away over that time
 	Stop() error
 }
 

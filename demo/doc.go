@@ -1,6 +1,13 @@
 // Package demo shows the whole chain in one process: a gateway, the reference Manager, a swarm of clients that check every
 // answer, and a few people who chat with each other through it.
 //
+// With a fleet it is three gateways behind two load balancers, with a Redis in this process and the dispatch service, which
+// tells the clients of the swarm where to go. One gateway is drained meanwhile:
+//
+//	clients ──GET /v1/addresses──> dispatch <──reports── Redis <── gw-1 gw-2 gw-3
+//	   `──links──> sh-1 > gw-1, gw-2
+//	               sh-2 > gw-3
+//
 // The reference Manager is also what the tests and `edged swarm` talk to, and an example of how to write one on sdk/manager:
 //
 //	HELLO  protobuf Hello (user, device), as the SDKs send it, or plain text "user device"

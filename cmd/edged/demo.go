@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,7 +17,7 @@ import (
 
 func demoCommand() *cobra.Command {
 	o := demo.Default()
-	var keep bool
+	var keep, fleet bool
 	var backend string
 	c := &cobra.Command{
 		Use:   "demo",
@@ -32,6 +35,8 @@ func demoCommand() *cobra.Command {
 				return shown{i}, nil
 			}
 			switch {
+			case fleet:
+				return showFleet(ctx, c, o)
 			case backend != "":
 				return demo.Backend(ctx, backend, o.Out, o.Log)
 			case keep:
@@ -51,12 +56,34 @@ func demoCommand() *cobra.Command {
 	c.Flags().IntVar(&o.Links, "links", o.Links, "clients of the swarm")
 	c.Flags().IntVar(&o.People, "people", o.People, "people who chat")
 	c.Flags().DurationVar(&o.Duration, "duration", o.Duration, "length of the show")
-	c.MarkFlagsMutuallyExclusive("keep", "manager")
+	c.Flags().BoolVar(&fleet, "fleet", false, "show three gateways behind two load balancers, and clients that a dispatch service tells where to go")
+	for _, other := range []string{"manager", "listen", "people"} {
+		c.MarkFlagsMutuallyExclusive("fleet", other)
+	}
+	c.MarkFlagsMutuallyExclusive("keep", "manager", "fleet")
 	return c
+}
+
+// fleetLinks is the size of a fleet's swarm, each client of which takes four files: two of them in a load balancer.
+const fleetLinks = 600
+
+// leastFleet is the shortest show in which the links of a drained gateway have time to come back.
+const leastFleet = 3 * time.Second
+
+func showFleet(ctx context.Context, c *cobra.Command, o demo.Options) error {
+	if !c.Flags().Changed("links") {
+		o.Links = fleetLinks
+	}
+	if o.Links < 1 || o.Duration < leastFleet {
+		return fmt.Errorf("the fleet needs a link and %v at least", leastFleet)
+	}
+	return demo.Fleet(ctx, o)
 }
 
 // shown is an instance as the demo sees it.
 type shown struct{ *instance }
 
-func (s shown) Addresses() []string { return s.gateway.Addresses() }
-func (s shown) Stop() error         { return s.stop() }
+func (s shown) Addresses() []string        { return s.gateway.Addresses() }
+func (s shown) Links() int                 { return s.gateway.Links() }
+func (s shown) Drain(within time.Duration) { s.gateway.Drain(within) }
+func (s shown) Stop() error                { return s.stop() }
