@@ -12,6 +12,10 @@
 //	batch        the Manager protocol's bytes
 //	lane         bounded queues between threads
 //	relay        gRPC streams to the Managers: batches, receipts, reconnect, flow control
+//	nic          interfaces and their counters
+//	health       how much room the box has left
+//	redisconn    opening Redis, once for all
+//	dispatch     reports in Redis, and the address service that reads them
 //	sdk/manager  a kit for writing a Manager
 //	sdk/client   a Go client
 //

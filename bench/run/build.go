@@ -14,12 +14,13 @@ import (
 // programs are the executables of one state of the tree; an empty one was not to be built.
 type programs struct {
 	cfloor, crelay, cload, cnats, echo, manager, edged, net, netpoll string
+	dispatcher, asks, redis                                          string // the address service, its load and its Redis
 	proxies
 }
 
 // of returns the executable of a program.
 func (p programs) of(what program) string {
-	return map[program]string{floor: p.cfloor, relayFloor: p.crelay, echo: p.echo, gateway: p.edged, peerNet: p.net, peerNetpoll: p.netpoll, haproxy: p.haproxy, nginx: p.nginx, nats: p.nats}[what]
+	return map[program]string{floor: p.cfloor, relayFloor: p.crelay, echo: p.echo, gateway: p.edged, peerNet: p.net, peerNetpoll: p.netpoll, haproxy: p.haproxy, nginx: p.nginx, nats: p.nats, dispatcher: p.dispatcher}[what]
 }
 
 // load returns the executable of the load that speaks to a program.
@@ -47,7 +48,8 @@ func (b *bench) build() error {
 	fmt.Fprintln(os.Stderr, "building")
 	b.commit, _ = b.output1(root, "git", "describe", "--always", "--dirty") // a tree without git has no name
 	in := func(name string) string { return filepath.Join(b.dir, name) }
-	b.now = programs{cfloor: in("cfloor"), crelay: in("crelay"), cload: in("cload"), cnats: in("cnats"), echo: in("echo"), manager: in("manager"), edged: in("edged")}
+	b.now = programs{cfloor: in("cfloor"), crelay: in("crelay"), cload: in("cload"), cnats: in("cnats"), echo: in("echo"), manager: in("manager"), edged: in("edged"),
+		dispatcher: in("edged"), asks: in("asks")}
 	err = errors.Join(
 		b.tool(root, "gcc", "-O2", "-pthread", "-o", b.now.cfloor, "bench/cfloor.c"),
 		b.tool(root, "gcc", "-O2", "-pthread", "-o", b.now.crelay, "bench/crelay.c"),
@@ -55,12 +57,14 @@ func (b *bench) build() error {
 		b.tool(root, "gcc", "-O2", "-pthread", "-o", b.now.cnats, "bench/cnats.c"),
 		b.goBuild(root, b.now.echo, "./bench/echo"),
 		b.goBuild(root, b.now.manager, "./bench/manager"),
+		b.goBuild(root, b.now.asks, "./bench/asks"),
 		b.goBuild(root, b.now.edged, "./cmd/edged"))
 	if err != nil {
 		return err
 	}
 	b.buildPeers(filepath.Join(root, "bench", "peers"))
 	b.findProxies()
+	b.findRedis(root)
 	if b.set.base == "" {
 		return nil
 	}

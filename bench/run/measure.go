@@ -197,6 +197,7 @@ type target struct {
 	pids    []int // accounted for: the subject's first, then its Manager
 	own     int   // how many of them are the subject's
 	admin   string
+	redis   string
 }
 
 // load returns the arguments of the load for it.
@@ -211,7 +212,7 @@ func (b *bench) measure(r row, s subject) (sample, error) {
 		return sample{}, err
 	}
 	how := map[mode]func(row, subject, target) (sample, error){
-		flow: b.load, storm: b.load, hold: b.hold, crowd: b.crowd, paced: b.paced, flooded: b.flooded, collect: b.collect, herd: b.herd}
+		flow: b.load, storm: b.load, hold: b.hold, crowd: b.crowd, paced: b.paced, flooded: b.flooded, collect: b.collect, herd: b.herd, asked: b.asked}
 	found, err := how[r.mode](r, s, t)
 	for _, p := range t.servers {
 		if died := p.alive(); died != nil {
@@ -227,6 +228,8 @@ func (b *bench) serve(r row, s subject) (target, error) {
 	switch s.program {
 	case gateway:
 		return b.serveGateway(r, s)
+	case dispatcher:
+		return b.serveDispatcher(s)
 	case relayFloor:
 		return b.serveRelayFloor(s)
 	case haproxy, nginx:

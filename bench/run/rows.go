@@ -51,6 +51,11 @@ var (
 	wallFew   = figure{"GC mark time, few links", "ms/collection", false, false}
 	wallAll   = figure{"GC mark time, all links", "ms/collection", false, false}
 
+	allCPU      = figure{"CPU, all addresses", "µs/request", false, false}
+	threeCPU    = figure{"CPU, n=3", "µs/request", false, false}
+	askRate     = figure{"requests of all, a second of one core", "1000/s", false, false}
+	redisGrowth = figure{"Redis commands/s, asked ÷ not asked", "×", false, false}
+
 	loadCPU     = figure{"CPU of the load", "µs/message", true, false}
 	loadManager = figure{"CPU of its Manager", "µs/message", true, false}
 )
@@ -65,6 +70,7 @@ const (
 	gateway                    // edged serve
 	peerNet                    // bench/peers/net: a goroutine for each connection
 	peerNetpoll                // bench/peers/netpoll: cloudwego/netpoll
+	dispatcher                 // edged dispatch
 	haproxy                    // in TCP mode, before a C floor
 	nginx                      // its stream module, before a C floor
 	nats                       // nats-server, before the backend in bench/cnats.c
@@ -105,6 +111,7 @@ const (
 	flooded             // messages at a low rate, without and beside a link that sends what it can
 	collect             // garbage collections, with few and with many links
 	herd                // messages, for what the load and the Manager cost
+	asked               // requests to the address service
 )
 
 // row is one comparison.
@@ -163,6 +170,8 @@ func allRows(set settings, cpus int) []row {
 	rows = append(rows, flowRows("relay", true, []int{100, 1000}, relay...)...)
 	rows = append(rows, relayRows(set)...)
 	open := subject{who: "edged", program: gateway, loops: 2}
+	rows = append(rows, row{name: fmt.Sprintf("dispatch/%d-%d", fleetBoxes, fleetGateways), mode: asked, links: fleetGateways,
+		subjects: []subject{{who: "edged dispatch", program: dispatcher}}})
 	return append(rows,
 		row{name: "accept", mode: storm, links: set.storm, subjects: []subject{floorFree, free, open}},
 		row{name: "idle/silent", mode: hold, links: set.links, subjects: []subject{floorFree, free, long(open)}},
@@ -241,7 +250,7 @@ func choose(rows []row, only *regexp.Regexp) []row {
 
 // slow says that a row takes so long, and its figures vary so little, that a part of the rounds will do.
 func (r row) slow() bool {
-	return slices.Contains([]mode{hold, flooded, collect, herd}, r.mode)
+	return slices.Contains([]mode{hold, flooded, collect, herd, asked}, r.mode)
 }
 
 // roundsOf returns in how many of the rounds a row is measured.
