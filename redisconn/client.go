@@ -154,25 +154,35 @@ func within[T any](ctx context.Context, f func(context.Context) T) (T, error) {
 
 // judge draws the conclusions from the outcome of a call on s.
 func (c *Client) judge(s *session, err error) {
-	var said *rueidis.RedisError
 	switch {
-	case err == nil:
+	case errors.Is(err, context.Canceled): // the caller's doing
+	case !isFault(err):
 		c.up()
-	case errors.Is(err, context.Canceled):
-	case !errors.As(err, &said):
+	default:
 		c.down(err)
-	case strings.HasPrefix(said.Error(), "READONLY "):
-		c.down(err)
-		if c.session.CompareAndSwap(s, nil) {
+		if isReadOnly(err) && c.session.CompareAndSwap(s, nil) {
 			s.cancel()
 			c.broken <- struct{}{}
 		}
-	case said.IsLoading(), said.IsClusterDown():
-		c.down(err)
-	default:
-		c.up()
 	}
 }
+
+// isFault tells an error that makes Redis unusable from one about a command. A server's words about a connection, such as
+// WRONGPASS, come from the greeting when the library connects anew for a call.
+func isFault(err error) bool {
+	var said *rueidis.RedisError
+	if err == nil || !errors.As(err, &said) {
+		return err != nil
+	}
+	for _, beginning := range []string{"READONLY ", "LOADING ", "CLUSTERDOWN ", "MASTERDOWN ", "NOAUTH ", "WRONGPASS ", "DENIED ", "max number of clients "} {
+		if strings.HasPrefix(said.Error(), beginning) {
+			return true
+		}
+	}
+	return false
+}
+
+func isReadOnly(err error) bool { return strings.HasPrefix(err.Error(), "READONLY ") }
 
 func (c *Client) up() {
 	if c.fault.Load() != nil && c.fault.Swap(nil) != nil {
@@ -222,14 +232,11 @@ func (c *Client) run() {
 	}
 }
 
-// worst returns the error that says most about the server: one that no server sent, else READONLY, else any.
+// worst returns a fault if there is one, READONLY before others, else nil.
 func worst(rs []rueidis.RedisResult) error {
 	var worst error
 	for _, r := range rs {
-		if err := r.NonRedisError(); err != nil {
-			return err
-		}
-		if err := r.Error(); err != nil && (worst == nil || strings.HasPrefix(err.Error(), "READONLY ")) {
+		if err := r.Error(); isFault(err) && (worst == nil || isReadOnly(err)) {
 			worst = err
 		}
 	}

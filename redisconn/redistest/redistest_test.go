@@ -74,7 +74,7 @@ func TestSentinel(t *testing.T) {
 				t.Error("still the same master")
 			}
 			second.Kill()
-			s.AwaitMasterOtherThan(second)
+			s.AwaitFailover(second)
 		})
 	}
 }

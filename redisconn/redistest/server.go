@@ -114,8 +114,12 @@ func (s *Server) run() error {
 		}
 	}
 	s.Kill()
-	log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
-	return fmt.Errorf("redistest: %s at %s does not answer; its log:\n%s", file, s.Addr, log)
+	return fmt.Errorf("redistest: %s at %s does not answer; its log:\n%s", file, s.Addr, s.log())
+}
+
+func (s *Server) log() string {
+	b, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+	return string(b)
 }
 
 // answers reports whether it is our process that answers: a foreign one may have the port.
@@ -182,7 +186,7 @@ func (s *Server) wait(what string, ok func() bool) {
 	s.t.Helper()
 	for deadline := time.Now().Add(readyLimit); !ok(); time.Sleep(pollGap) {
 		if time.Now().After(deadline) {
-			s.t.Fatalf("redistest: %s: waited in vain: %s", s.Addr, what)
+			s.t.Fatalf("redistest: %s: waited in vain: %s; its log:\n%s", s.Addr, what, s.log())
 		}
 	}
 }
