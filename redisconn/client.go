@@ -110,8 +110,8 @@ func (c *Client) DoMulti(ctx context.Context, build func(b rueidis.Builder) ruei
 }
 
 // Receive subscribes to channels on a connection of its own and hands each message to f, one at a time, in this goroutine.
-// It returns when the context ends or the connection is lost, always with an error: the caller waits a moment and calls
-// again, and takes it that messages were missed. A rueidis.WithOnSubscriptionHook in the context tells when messages are seen.
+// It returns when the context ends (up to 2 s later while it connects to a server that hangs) or the connection is lost, always
+// with an error: the caller waits a moment and calls again, and takes it that messages were missed. A rueidis.WithOnSubscriptionHook in the context tells when messages are seen.
 func (c *Client) Receive(ctx context.Context, channels []string, f func(channel, message string)) error {
 	return c.receive(ctx, func(b rueidis.Builder) rueidis.Completed { return b.Subscribe().Channel(channels...).Build() }, f)
 }
