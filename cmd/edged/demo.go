@@ -64,18 +64,32 @@ func demoCommand() *cobra.Command {
 	return c
 }
 
-// fleetLinks is the size of a fleet's swarm, each client of which takes four files: two of them in a load balancer.
+// fleetLinks is the size of a fleet's swarm, if nothing else is said.
 const fleetLinks = 600
+
+// A link of a fleet takes four files, two of them in a load balancer; what else is open does not grow with links.
+const (
+	filesPerLink = 4
+	filesBeside  = 256
+)
 
 // leastFleet is the shortest show in which the links of a drained gateway have time to come back.
 const leastFleet = 3 * time.Second
 
 func showFleet(ctx context.Context, c *cobra.Command, o demo.Options) error {
-	if !c.Flags().Changed("links") {
-		o.Links = fleetLinks
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
+		return fmt.Errorf("limit of open files: %w", err)
 	}
-	if o.Links < 1 || o.Duration < leastFleet {
+	possible := (int(min(files.Cur, 1<<30)) - filesBeside) / filesPerLink
+	if !c.Flags().Changed("links") {
+		o.Links = min(fleetLinks, max(possible, 1))
+	}
+	switch {
+	case o.Links < 1 || o.Duration < leastFleet:
 		return fmt.Errorf("the fleet needs a link and %v at least", leastFleet)
+	case o.Links > possible:
+		return fmt.Errorf("%d open files are enough for a fleet with %d links: --links, ulimit -n", files.Cur, max(possible, 0))
 	}
 	return demo.Fleet(ctx, o)
 }
