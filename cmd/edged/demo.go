@@ -67,10 +67,10 @@ func demoCommand() *cobra.Command {
 // fleetLinks is the size of a fleet's swarm, if nothing else is said.
 const fleetLinks = 600
 
-// A link of a fleet takes four files, two of them in a load balancer; what else is open does not grow with links.
+// A link of a fleet takes four files, two of them in a load balancer. Beside them each gateway wants to see files to spare.
 const (
 	filesPerLink = 4
-	filesBeside  = 256
+	filesBeside  = 1100
 )
 
 // leastFleet is the shortest show in which the links of a drained gateway have time to come back.
@@ -89,7 +89,7 @@ func showFleet(ctx context.Context, c *cobra.Command, o demo.Options) error {
 	case o.Links < 1 || o.Duration < leastFleet:
 		return fmt.Errorf("the fleet needs a link and %v at least", leastFleet)
 	case o.Links > possible:
-		return fmt.Errorf("%d open files are enough for a fleet with %d links: --links, ulimit -n", files.Cur, max(possible, 0))
+		return fmt.Errorf("%d open files are too few for a fleet with %d links: --links, ulimit -n", files.Cur, o.Links)
 	}
 	return demo.Fleet(ctx, o)
 }
