@@ -124,7 +124,7 @@ func TestDispatchBySentinel(t *testing.T) {
 	eventually(t, "the report", there)
 	old := s.Master()
 	old.Kill()
-	s.AwaitMasterOtherThan(old)
+	s.AwaitFailover(old)
 	g.Put(up(gw1, "sh-1", 0.125))
 	eventually(t, "the report at the new master", func() bool {
 		f, err := r.Read(soon(t))
