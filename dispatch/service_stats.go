@@ -90,8 +90,8 @@ func (s *Service) Ready() error {
 	return nil
 }
 
-// mostNotices bounds the lines of one kind that one reading adds to the log.
-const mostNotices = 8
+// mostNotices bounds the names in one line of the log. Those beyond come with the next reading.
+const mostNotices = 50
 
 // notices remembers what was said, so that a thing that lasts is said once, and again when it is back.
 type notices struct{ unknown, silent map[string]bool }
@@ -110,23 +110,25 @@ func (s *Service) notice(r *roster) {
 			silent = append(silent, b.box.Name)
 		}
 	}
-	said.unknown = news(s.log, said.unknown, unknown, "load balancer has gateways, but no address in [[slb]]: left out")
-	said.silent = news(s.log, said.silent, silent, "load balancer has an address, but no gateway reports: listed last")
+	said.unknown = news(s.log, said.unknown, unknown, "load balancers with gateways, but without an address in [[slb]], are left out")
+	said.silent = news(s.log, said.silent, silent, "load balancers of which no gateway reports are listed last")
 }
 
 // news logs those of now that were not said yet, and returns all that count as said from here on.
 func news(log *slog.Logger, said map[string]bool, now []string, message string) map[string]bool {
 	next := make(map[string]bool, len(now))
-	lines := 0
-	for _, what := range now {
-		if !said[what] && lines == mostNotices {
-			continue // at the next reading
+	var fresh []string
+	for _, name := range now {
+		if !said[name] && len(fresh) == mostNotices {
+			continue
 		}
-		if !said[what] && !next[what] {
-			lines++
-			log.Warn(message, "which", what)
+		if !said[name] {
+			fresh = append(fresh, name)
 		}
-		next[what] = true
+		next[name] = true
+	}
+	if len(fresh) > 0 {
+		log.Warn(message, "number", len(now), "new", fresh)
 	}
 	return next
 }
