@@ -139,3 +139,11 @@ func seeded(t testing.TB) *rand.Rand {
 	t.Logf("seed %d", seed)
 	return rand.New(rand.NewPCG(seed, 1))
 }
+
+// redisconnAway returns a client of a server that is not there.
+func redisconnAway(t testing.TB) *redisconn.Client {
+	t.Helper()
+	client := redisconn.New(redisconn.Config{Addresses: []string{"127.0.0.1:1"}}, slog.New(slog.DiscardHandler))
+	t.Cleanup(client.Close)
+	return client
+}

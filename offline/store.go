@@ -121,12 +121,8 @@ func (l *Log) Store(ctx context.Context, messages []Message) []Stored {
 		l.storeRun(ctx, round[:n], results)
 		var more []*group
 		for _, g := range round[:n] {
-			if next := g.next; next != nil {
-				if next.err = g.err; next.err == nil {
-					more = append(more, next)
-				} else {
-					l.giveUp(next, results)
-				}
+			if g.err == nil && g.next != nil {
+				more = append(more, g.next)
 			}
 		}
 		round = append(round[n:], more...)
