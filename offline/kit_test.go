@@ -120,10 +120,12 @@ func unixMS(s *redistest.Server) int64 {
 	return a*1000 + b/1000
 }
 
-// forge puts an entry into a log as another program would, stored some time ago.
-func forge(s *redistest.Server, user string, version uint64, ago time.Duration) {
-	e := offline.Entry{Version: version, Stored: time.UnixMilli(unixMS(s) - ago.Milliseconds()), Payload: []byte("forged")}
+// forge puts an entry into a log as another program would, stored some time ago, and returns when that was, in Unix ms.
+func forge(s *redistest.Server, user string, version uint64, ago time.Duration) int64 {
+	at := unixMS(s) - ago.Milliseconds()
+	e := offline.Entry{Version: version, Stored: time.UnixMilli(at), Payload: []byte("forged")}
 	s.Do("ZADD", "edged:log:{"+user+"}", strconv.FormatUint(version, 10), string(offline.AppendEntry(nil, &e)))
+	return at
 }
 
 // isClash tells a ClashError about a key.

@@ -56,7 +56,7 @@ func TestPull(t *testing.T) {
 // TestPullPages: more than Redis gives in one answer, by number and by size.
 func TestPullPages(t *testing.T) {
 	t.Parallel()
-	_, l := open(t)
+	s, l := open(t)
 	many := several("many", 5000)
 	store(t, l, many...)
 	large := several("large", 20)
@@ -82,8 +82,13 @@ func TestPullPages(t *testing.T) {
 			}
 		}
 	}
-	if got := l.Stats().Pulled; got != 5000*3+1023+1024+1025+63-0 {
+	if got := l.Stats().Pulled; got != 5000*3+1023+1024+1025+63 {
 		t.Errorf("%d pulled", got)
+	}
+	s.Do("CONFIG", "RESETSTAT")
+	pull(t, l, "large", "d", 0, 0)
+	if got := s.Do("INFO", "commandstats"); !strings.Contains(got, "cmdstat_evalsha:calls=5,") { // 4 messages of 300 KiB in each answer
+		t.Errorf("20 messages of 300 KiB took other than five answers: %s", got)
 	}
 }
 
@@ -127,12 +132,19 @@ func TestCapByCount(t *testing.T) {
 func TestCapByAge(t *testing.T) {
 	t.Parallel()
 	s, l := open(t, func(c *offline.Config) { c.Age = time.Hour })
+	var stored []int64
 	for v := range uint64(100) {
-		forge(s, "u", v+1, time.Hour+time.Minute-time.Duration(v)*time.Second) // up to 60 they are too old
+		stored = append(stored, forge(s, "u", v+1, time.Hour+time.Minute-time.Duration(v)*time.Second)) // up to 60 they are too old
 	}
+	hour := time.Hour.Milliseconds()
+	before := unixMS(s) - hour
 	p := pull(t, l, "u", "d", 0, 0)
-	if n := len(p.Entries); p.Oldest < 60 || p.Oldest > 75 || p.Last != 100 || n != 101-int(p.Oldest) || p.Entries[0].Version != p.Oldest {
-		t.Errorf("%d from %d", n, p.Oldest)
+	after := unixMS(s) - hour
+	if p.Last != 100 || p.Oldest < 2 || len(p.Entries) != 101-int(p.Oldest) || p.Entries[0].Version != p.Oldest {
+		t.Fatalf("%d from %d to %d", len(p.Entries), p.Oldest, p.Last)
+	}
+	if stored[p.Oldest-1] < before || stored[p.Oldest-2] >= after {
+		t.Errorf("the oldest is %d; those stored before %d are too old: %v", p.Oldest, after, stored)
 	}
 	if got := l.Stats().Removed; got != p.Oldest-1 {
 		t.Errorf("%d removed", got)
