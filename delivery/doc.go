@@ -1,0 +1,52 @@
+// Package delivery is what a shard knows about pushes beyond sending them: which
+// of them a link has not acknowledged (Windows), and which must not go out yet,
+// because an earlier one is missing (Orders). See docs/PROTOCOL.md, 1.2 and 3.
+//
+// # Windows
+//
+// A link's window holds its unacknowledged pushes. The link itself holds a Ref,
+// which is what every call takes and gives back:
+//
+//	link.window, err = windows.Send(link.window, now, &push)
+//
+// One push of a window:
+//
+//	                   Due, its wait is over:
+//	                   Repeat, and the wait doubles
+//	                     +------+
+//	                     |      v
+//	      Send        +-------------+  Ack         its ACK came
+//	(none) --------> |   awaited    | ----------> (gone: Receipt)
+//	   |              +-------------+
+//	   | ErrFull        |   |   |
+//	   v                |   |   | End           the link ended
+//	(not kept)          |   |   +-------------> (gone: Closed)
+//	                    |   | Due, time to live over
+//	                    |   +-----------------> (gone: Expired)
+//	                    | Due, after Limits.Tries sends
+//	                    +---------------------> (gone: NoAck)
+//
+// A sampled push goes the same ways but is never repeated: it is awaited as long as
+// all tries of a required one take. It also leaves, without a word, when a required
+// push needs its room. An ACK of a tid that is gone, or was never awaited, changes
+// nothing.
+//
+// The window is made by the first push and given back with the last one. How long
+// a push is waited for follows the link's round trips, as patience.go tells.
+//
+// What is kept to repeat a push is opaque here. A caller keeps the rest of
+// its frame with the flag `again` set already, since it is needed for nothing else.
+//
+// # Memory
+//
+// A link without unacknowledged pushes costs its Ref. A window is a record of 64
+// bytes, 32 for each push, and the bytes of msg_id and frame, all in flat arrays that
+// grow and shrink by chunks of 32 KiB (slab.go) and hold no pointers. A window has
+// at most Limits.Window pushes and Limits.Bytes of them, but always room for one.
+//
+// # Owner
+//
+// All of it belongs to one shard's thread and takes no lock. It does no I/O and
+// reads no clock: now is an argument. It knows no link but by its Ref, no frame, and no
+// Redis.
+package delivery
