@@ -20,38 +20,54 @@ type mark struct {
 // maxMarks bounds the names that wait: some 30 MB with all that belongs to them.
 const maxMarks = 1 << 18
 
-// marks is the names that wait, first in first out, each once. Reactors add to it, the writer takes from it.
+// marks is the names that wait, each once: those that were not tried yet before those that Redis did not take, so that a node
+// of a Cluster which is away delays nobody but its own users. Reactors add to it, the writer takes from it.
 type marks struct {
 	mu      sync.Mutex // guards what follows
 	why     map[Name]reason
-	order   []Name // those from head on are in why
-	head    int
+	fresh   line // each name in why is in one of the two
+	tried   line
 	ended   bool
 	dropped uint64
-	missed  bool // some were dropped since taken last
+	missed  bool // some were dropped since takeMissed
 }
 
-// add makes a name wait, and is false if it was dropped because too many do.
-func (m *marks) add(n Name, why reason) bool {
+// line is names, first in first out.
+type line struct {
+	names []Name
+	head  int // those before it were taken
+}
+
+func (l *line) size() int { return len(l.names) - l.head }
+
+func (l *line) pop() Name {
+	n := l.names[l.head]
+	l.names[l.head] = Name{}
+	l.head++
+	if l.head*2 > len(l.names) {
+		kept := copy(l.names, l.names[l.head:])
+		clear(l.names[kept:])
+		l.names, l.head = l.names[:kept], 0
+	}
+	return n
+}
+
+// add makes a name wait. It is dropped where too many do, and after the end.
+func (m *marks) add(n Name, why reason) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.ended {
-		return true
+		return
 	}
 	old, waits := m.why[n]
 	if !waits && len(m.why) >= maxMarks {
 		m.dropped++
 		m.missed = true
-		return false
+		return
 	}
-	m.put(n, old|why, waits)
-	return true
-}
-
-func (m *marks) put(n Name, why reason, waits bool) {
-	m.why[n] = why
+	m.why[n] = old | why
 	if !waits {
-		m.order = append(m.order, n)
+		m.fresh.names = append(m.fresh.names, n)
 	}
 }
 
@@ -61,27 +77,32 @@ func (m *marks) giveBack(list []mark) {
 	defer m.mu.Unlock()
 	for _, k := range list {
 		old, waits := m.why[k.Name]
-		m.put(k.Name, old|k.why, waits)
+		m.why[k.Name] = old | k.why
+		if !waits {
+			m.tried.names = append(m.tried.names, k.Name)
+		}
 	}
 }
 
-// take appends up to n of those that waited longest to dst.
+// take appends up to n names to dst, at least a quarter of them tried ones where there are so many.
 func (m *marks) take(n int, dst []mark) []mark {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for ; n > 0 && m.head < len(m.order); n-- {
-		name := m.order[m.head]
-		dst = append(dst, mark{name, m.why[name]})
-		m.order[m.head] = Name{}
-		m.head++
-		delete(m.why, name)
+	fresh := min(m.fresh.size(), n-min(n/4, m.tried.size()))
+	for range fresh {
+		dst = append(dst, m.pop(&m.fresh))
 	}
-	if m.head*2 > len(m.order) {
-		kept := copy(m.order, m.order[m.head:])
-		clear(m.order[kept:])
-		m.order, m.head = m.order[:kept], 0
+	for range min(m.tried.size(), n-fresh) {
+		dst = append(dst, m.pop(&m.tried))
 	}
 	return dst
+}
+
+func (m *marks) pop(from *line) mark {
+	n := from.pop()
+	why := m.why[n]
+	delete(m.why, n)
+	return mark{n, why}
 }
 
 // size is how many names wait.

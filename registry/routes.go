@@ -77,7 +77,7 @@ type RoutesStats struct {
 
 	Written       uint64 // routes set, that were not there like that
 	Removed       uint64
-	Visited       uint64 // routes that the resync looked after
+	Visited       uint64 // routes that the resync looked after or that were written once more
 	Elsewhere     uint64 // of those, that are another gateway's live ones
 	Evicted       uint64 // calls of Evicted
 	Failures      uint64 // pipelines, or parts of them, that had no answer

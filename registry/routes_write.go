@@ -11,7 +11,7 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// turn writes what waits and returns after what time to look again.
+// turn writes one pipeline of what waits, and returns after what time to look again.
 func (r *Routes) turn() time.Duration {
 	w, now := &r.writer, time.Now()
 	if r.lease.lost.Swap(false) {
@@ -37,21 +37,16 @@ func (r *Routes) turn() time.Duration {
 			r.waiting.add(n, visit)
 		}
 	}
-	for {
-		select {
-		case <-r.quit:
-			return 0
-		default:
-		}
-		if r.waiting.size() == 0 && (len(w.events) == 0 || now.Before(w.eventsAt)) {
-			break
-		}
-		if err := r.round(r.ctx); err != nil {
+	if r.waiting.size() > 0 || len(w.events) > 0 && now.After(w.eventsAt) {
+		if r.round(r.ctx) != nil {
 			pause := w.pause
 			w.pause = min(2*pause, longestPause)
 			return pause
 		}
 		w.pause = firstPause
+		if r.waiting.size() > 0 {
+			return 0
+		}
 	}
 	if w.walk.hurrying() {
 		return hurryGap

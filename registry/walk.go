@@ -15,32 +15,32 @@ type walk struct {
 
 	names  []Name // of the part that is being walked
 	part   int    // the next one
-	hurry  int    // parts still to be walked at full rate
+	hurry  int    // parts still to be walked at full rate, and one: the last has been walked when the next one begins
 	again  time.Time
 	last   time.Time
 	credit float64 // names that are due
 }
 
 func newWalk(dir *Directory, rate int, period time.Duration, now time.Time) *walk {
-	return &walk{dir: dir, rate: float64(rate), period: period, hurry: parts, last: now}
+	return &walk{dir: dir, rate: float64(rate), period: period, hurry: parts + 1, last: now}
 }
 
 // restart has all routes looked after at full rate, now and once more later.
 func (w *walk) restart(now time.Time) {
-	w.hurry = parts
+	w.hurry = parts + 1
 	w.again = now.Add(secondPass)
 }
 
 // due appends the names whose turn has come since it was called last to dst.
 func (w *walk) due(now time.Time, dst []Name) []Name {
 	if !w.again.IsZero() && !now.Before(w.again) {
-		w.hurry, w.again = parts, time.Time{}
+		w.hurry, w.again = parts+1, time.Time{}
 	}
 	speed := w.rate
 	if w.hurry == 0 {
 		speed = min(speed, float64(w.dir.Devices())/w.period.Seconds())
 	}
-	const burst = 0.1 // seconds of full speed that may come at once, however long nobody called
+	const burst = 0.5 // seconds of full speed that may come at once, however long nobody called
 	w.credit = min(w.credit+speed*now.Sub(w.last).Seconds(), max(burst*speed, 1))
 	w.last = now
 	for visited := 0; w.credit >= 1; {
@@ -57,7 +57,11 @@ func (w *walk) due(now time.Time, dst []Name) []Name {
 		}
 		w.names = w.dir.names(w.part, w.names)
 		w.part = (w.part + 1) % parts
-		w.hurry = max(w.hurry-1, 0)
+		if w.hurry > 0 {
+			if w.hurry--; w.hurry == 0 {
+				w.credit = 0 // which was earned at full rate
+			}
+		}
 	}
 	return dst
 }
