@@ -224,8 +224,8 @@ func (r *FleetReader) report(id string, rest, hash rueidis.RedisResult, t *tour)
 			t.broken("gateway %s of load balancer %s: no report", shown(id), shown(name))
 		}
 		return nil
-	case left == noLife, time.Duration(left)*time.Millisecond > livesPerMember*r.life:
-		t.broken("gateway %s: its report does not expire within %v, so that nothing says how old it is", shown(id), livesPerMember*r.life)
+	case left == noLife, time.Duration(left)*time.Millisecond > r.longest():
+		t.broken("gateway %s: its report does not expire within %v, so that nothing says how old it is", shown(id), r.longest())
 		return nil
 	}
 	g, err := ParseReport(id, fields)
@@ -307,3 +307,7 @@ func missingIn(other, list []string) []string {
 	}
 	return missing
 }
+
+// longest is the longest life that a report may have left: some of our own, and at least that of a gateway with the longest
+// interval that there is, a minute.
+func (r *FleetReader) longest() time.Duration { return max(livesPerMember*r.life, life(time.Minute)) }
