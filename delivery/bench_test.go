@@ -98,8 +98,8 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// What a crowd of unacknowledged pushes took goes back when they are acknowledged,
-// and next to none of it is looked through by the garbage collector.
+// What a crowd of unacknowledged pushes took goes back when they are acknowledged, and next to none
+// of it is looked through by the garbage collector.
 func TestMemoryComesBack(t *testing.T) {
 	const n = 50_000
 	refs := make([]delivery.Ref, n)

@@ -61,8 +61,13 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Limits returns what the section says about windows, and the defaults for
-// what it does not speak of.
+// Limits returns what the section says about windows, and the defaults for what it does not speak
+// of.
 func (c Config) Limits() Limits {
 	return Limits{Retry: c.Retry, Tries: c.Tries, Window: c.Window, Bytes: DefaultBytes}
+}
+
+// OrderLimits returns what the section says about orders, in the same way.
+func (c Config) OrderLimits() OrderLimits {
+	return OrderLimits{Gap: c.PackageGap, Messages: DefaultHeld, Bytes: DefaultBytes}
 }

@@ -18,6 +18,9 @@ func TestDefaultsAreValid(t *testing.T) {
 	if got := c.Limits(); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
+	if got := c.OrderLimits(); got != orderLimits() {
+		t.Errorf("%+v, want %+v", got, orderLimits())
+	}
 }
 
 func TestValidateNamesTheKey(t *testing.T) {

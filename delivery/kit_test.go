@@ -28,11 +28,10 @@ func dice(n, stream uint64) *rand.Rand { return rand.New(rand.NewPCG(n, stream))
 // rig is one link of a store and its clock.
 type rig struct {
 	testing.TB
-	s    *delivery.Windows
-	r    delivery.Ref
-	now  delivery.Millis
-	tid  uint32
-	size int
+	s   *delivery.Windows
+	r   delivery.Ref
+	now delivery.Millis
+	tid uint32
 }
 
 func limits() delivery.Limits {

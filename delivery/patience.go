@@ -2,17 +2,16 @@ package delivery
 
 // How long the first send of a push waits for its ACK.
 //
-// The wait is what RFC 6298 makes of the measured round trips, at least twice
-// the smoothed one and at least Limits.Retry. As there (Karn's rule), only a push
-// that was sent once is measured, because an ACK does not say which send it
-// answers. A link that is slower than its wait would then never be measured:
-// so each ACK of a repeated push makes the next ones wait twice as long as that one did at
-// first, until one is measured.
+// The wait is what RFC 6298 makes of the measured round trips, at least twice the smoothed one and
+// at least Limits.Retry. As there (Karn's rule), only a push that was sent once is measured,
+// because an ACK does not say which send it answers. A link that is slower than its wait would then
+// never be measured: so each ACK of a repeated push makes the next ones wait twice as long as that
+// one did at first, until one is measured.
 //
-// A link with nothing outstanding has no window to keep this in. Almost all
-// links need Limits.Retry and no more, and for them nothing is kept. For the
-// others the wait goes into the top byte of the Ref, rounded up to one of
-// eight steps to a doubling; the first measurement in the next window replaces it.
+// A link with nothing outstanding has no window to keep this in. Almost all links need Limits.Retry
+// and no more, and for them nothing is kept. For the others the wait goes into the top byte of the
+// Ref, rounded up to one of eight steps to a doubling; the first measurement in the next window
+// replaces it.
 
 const (
 	longestWait  = 60 * 60 * 1000 // ms
@@ -44,8 +43,8 @@ func waitOf(base uint32, tries uint8) uint32 {
 	return min(wait, longestWait)
 }
 
-// span returns how long a required push would be waited for over all its
-// tries; so long a sampled one is waited for.
+// span returns how long a required push would be waited for over all its tries; so long a sampled
+// one is waited for.
 func (s *Windows) span(base uint32) (ms uint32) {
 	for try := 1; try <= s.limits.Tries; try++ {
 		ms += waitOf(base, uint8(try))

@@ -9,8 +9,8 @@ import (
 	"edged/delivery"
 )
 
-// ackAfter sends one push, repeats it as often as it must, and acknowledges
-// it. It returns how often it was sent.
+// ackAfter sends one push, repeats it as often as it must, and acknowledges it. It returns how
+// often it was sent.
 func (g *rig) ackAfter(rtt time.Duration) int {
 	g.Helper()
 	tid := g.send(false, 0)
@@ -51,8 +51,8 @@ func TestFastLinkLeavesNothing(t *testing.T) {
 	}
 }
 
-// The wait is at least twice the round trip, also after the link had nothing
-// outstanding, and it is not for ever what one bad hour made it.
+// The wait is at least twice the round trip, also after the link had nothing outstanding, and it is
+// not for ever what one bad hour made it.
 func TestWaitFollowsRoundTrip(t *testing.T) {
 	for _, rtt := range []time.Duration{2 * time.Second, 4 * time.Second, 6 * time.Second, 21 * time.Second, 2 * time.Minute} {
 		t.Run(rtt.String(), func(t *testing.T) {
@@ -87,8 +87,8 @@ func TestWaitFollowsRoundTrip(t *testing.T) {
 	})
 }
 
-// A client that was away acknowledges many repeated pushes at once: that
-// is one doubt, not one for each.
+// A client that was away acknowledges many repeated pushes at once: that is one doubt, not one for
+// each.
 func TestOutageDoublesOnce(t *testing.T) {
 	g := newRig(t, limits())
 	var tids []uint32

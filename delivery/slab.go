@@ -5,13 +5,12 @@ import (
 	"reflect"
 )
 
-// slab hands out arrays of T, cut from chunks, so that a million of them are
-// some thousand pointers to the garbage collector; T holds none. Its memory
-// follows the use down as well as up: what a crowd needed while it did not
-// acknowledge must not be paid for until the next restart.
+// slab hands out arrays of T, cut from chunks, so that a million of them are some thousand pointers
+// to the garbage collector; T holds none. Its memory follows the use down as well as up: what a
+// crowd needed while it did not acknowledge must not be paid for until the next restart.
 //
-// An array is known by its class, which is its size, and its slot. Memory is
-// handed out as it was left: whoever takes an array writes it before he reads it.
+// An array is known by its class, which is its size, and its slot. Memory is handed out as it was
+// left: whoever takes an array writes it before he reads it.
 type slab[T any] struct {
 	step    int // static: arrays are multiples of it long
 	classes [classCount]class[T]
@@ -23,8 +22,8 @@ const (
 	chunkBytes = 32 << 10
 )
 
-// class is the chunks of one size. Chunks that have a free slot form a list,
-// chunk numbers that have no memory at present form another.
+// class is the chunks of one size. Chunks that have a free slot form a list, chunk numbers that
+// have no memory at present form another.
 type class[T any] struct {
 	// Static after the first use.
 	size  int   // elements of a slot; 0: not used yet
@@ -45,8 +44,8 @@ type chunk[T any] struct {
 	used       uint16
 }
 
-// classOf returns the smallest class for n elements, which are 1 at least: four sizes of one
-// step each, then four to a doubling.
+// classOf returns the smallest class for n elements, which are 1 at least: four sizes of one step
+// each, then four to a doubling.
 func (s *slab[T]) classOf(n int) uint8 {
 	u := (n + s.step - 1) / s.step
 	if u <= 4 {
@@ -98,9 +97,9 @@ func (s *slab[T]) take(class uint8) uint32 {
 	return number<<c.shift | slot
 }
 
-// give takes an array back. One chunk of each class stays without use, so that
-// an array that comes and goes at the edge of a chunk does not cost a chunk
-// each time. What lay in the array can be read until the next take.
+// give takes an array back. One chunk of each class stays without use, so that an array that comes
+// and goes at the edge of a chunk does not cost a chunk each time. What lay in the array can be
+// read until the next take.
 func (s *slab[T]) give(class uint8, slot uint32) {
 	c := &s.classes[class]
 	number := slot >> c.shift
@@ -187,9 +186,9 @@ func (s *slab[T]) full(l *list) bool {
 	return l.class == 0 || int(l.tail) == s.classes[l.class].size
 }
 
-// extend makes place behind the last element: a quarter of the array at
-// least, gained from its front or from a larger array, so that an element is
-// moved a few times at most while it is in the list.
+// extend makes place behind the last element: a quarter of the array at least, gained from its
+// front or from a larger array, so that an element is moved a few times at most while it is in the
+// list.
 func (s *slab[T]) extend(l *list) {
 	n := l.len()
 	if l.class != 0 {

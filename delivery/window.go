@@ -16,10 +16,11 @@ type Limits struct {
 }
 
 const (
-	// DefaultBytes is the usual Limits.Bytes: as much as the kernel keeps for a link that does not read.
+	// DefaultBytes is the usual Limits.Bytes: as much as the kernel keeps for a link that does not
+	// read.
 	DefaultBytes = 256 << 10
-	// MaxMsgID and MaxFrame bound what Send takes: the protocol's msg_id, and
-	// the protocol's largest frame with the head of any transport.
+	// MaxMsgID and MaxFrame bound what Send takes: the protocol's msg_id, and the protocol's
+	// largest frame with the head of any transport.
 	MaxMsgID = 255
 	MaxFrame = 65535 + 14
 )
@@ -34,9 +35,9 @@ var ErrFull = errors.New("delivery: window full")
 //	| patience  | slot + 1           |
 //	+-----------+--------------------+
 //
-// The slot is that of the window in its Windows. A link without unacknowledged
-// pushes has none; what is left of it is the patience, which is 0 too unless the
-// link has shown that it needs longer than Limits.Retry: see patience.go.
+// The slot is that of the window in its Windows. A link without unacknowledged pushes has none;
+// what is left of it is the patience, which is 0 too unless the link has shown that it needs longer
+// than Limits.Retry: see patience.go.
 type Ref uint32
 
 const (
@@ -125,8 +126,8 @@ type Windows struct {
 	displaced  uint64
 }
 
-// NewWindows returns a store without windows. Limits that Config.Validate
-// would refuse, less than one byte, or a negative TTL panic.
+// NewWindows returns a store without windows. Limits that Config.Validate would refuse, less than
+// one byte, or a negative TTL panic.
 func NewWindows(l Limits) *Windows {
 	if l.Retry < minRetry || l.Retry > maxTime || l.Tries < 1 || l.Tries > maxTries ||
 		l.Window < 1 || l.Window > maxWindow || l.Bytes < 1 || l.TTL < 0 {
@@ -140,13 +141,13 @@ func NewWindows(l Limits) *Windows {
 	return s
 }
 
-// Send keeps a push that is sent now, for as long as its ACK is waited for. The
-// tids of a link must grow from call to call. It fails with ErrFull only, and
-// the push is then not to be sent with the flag `ack`. A sampled push is
-// refused where a required one would be, and gives way to one: see Displaced.
+// Send keeps a push that is sent now, for as long as its ACK is waited for. The tids of a link must
+// grow from call to call. It fails with ErrFull only, and the push is then not to be sent with the
+// flag `ack`. A sampled push is refused where a required one would be, and gives way to one: see
+// Displaced.
 //
-// The caller keeps the Ref that is returned, in every case, and sees to it that
-// Due is called at Next.
+// The caller keeps the Ref that is returned, in every case, and sees to it that Due is called at
+// Next.
 func (s *Windows) Send(r Ref, now Millis, p *Push) (Ref, error) {
 	frame := p.Frame
 	if p.Sampled {
@@ -207,8 +208,8 @@ func (s *Windows) life(ttl time.Duration) uint32 {
 	return millis(ttl)
 }
 
-// Ack takes one acknowledged tid of a link whose next PUSH will have the tid
-// next. Only after Acked is rc filled in. Other answers change nothing.
+// Ack takes one acknowledged tid of a link whose next PUSH will have the tid next. Only after Acked
+// is rc filled in. Other answers change nothing.
 func (s *Windows) Ack(r Ref, now Millis, tid, next uint32, rc *Receipt) (Ref, Answer) {
 	if r.Open() {
 		w := s.window(r)
@@ -216,7 +217,10 @@ func (s *Windows) Ack(r Ref, now Millis, tid, next uint32, rc *Receipt) (Ref, An
 		if i := find(items, tid); i < len(items) && items[i].tid == tid && items[i].tries > 0 {
 			p := &items[i]
 			took := now - p.first
-			*rc = Receipt{TID: tid, MsgID: s.body(p)[:p.msgID], Sampled: p.sampled(), Tries: int(p.tries), Took: time.Duration(took) * time.Millisecond}
+			*rc = Receipt{
+				TID: tid, MsgID: s.body(p)[:p.msgID], Sampled: p.sampled(),
+				Tries: int(p.tries), Took: time.Duration(took) * time.Millisecond,
+			}
 			if p.tries == 1 {
 				s.measure(w, uint32(took))
 			} else {
@@ -231,8 +235,8 @@ func (s *Windows) Ack(r Ref, now Millis, tid, next uint32, rc *Receipt) (Ref, An
 	return r, Unknown
 }
 
-// find returns the place of the first record whose tid is not before tid. Tids
-// wrap: they are compared by their distance from the first one.
+// find returns the place of the first record whose tid is not before tid. Tids wrap: they are
+// compared by their distance from the first one.
 func find(items []record, tid uint32) int {
 	if len(items) == 0 || int32(tid-items[0].tid) <= 0 {
 		return 0
@@ -249,9 +253,9 @@ func find(items []record, tid uint32) int {
 	return lo
 }
 
-// Next returns when Due must be called for the link; ok is false while it has no
-// unacknowledged pushes. It may be earlier than Due finds something to do, as
-// an ACK does not look for the next in turn.
+// Next returns when Due must be called for the link; ok is false while it has no unacknowledged
+// pushes. It may be earlier than Due finds something to do, as an ACK does not look for the next in
+// turn.
 func (s *Windows) Next(r Ref) (at Millis, ok bool) {
 	if !r.Open() {
 		return 0, false
@@ -282,5 +286,6 @@ func (s *Windows) Held() int {
 	return s.windows.held*windowSize + s.records.held*recordSize + s.bodies.held
 }
 
-// Displaced returns how many sampled pushes were forgotten because a required one needed their room.
+// Displaced returns how many sampled pushes were forgotten because a required one needed their
+// room.
 func (s *Windows) Displaced() uint64 { return s.displaced }

@@ -35,18 +35,19 @@ func (w What) String() string {
 }
 
 const (
-	// exactUpTo is the number of pushes up to which each is looked at when its time
-	// has come. A window of more is looked at no more often than once in a slack,
-	// or n pushes with a time each would cost n looks at n pushes.
+	// exactUpTo is the number of pushes up to which each is looked at when its time has come. A
+	// window of more is looked at no more often than once in a slack, or n pushes with a time each
+	// would cost n looks at n pushes.
 	exactUpTo  = 16
 	slackShare = 64 // of Limits.Retry
 	maxSlack   = 100
 )
 
-// Due finds the next push of the link whose time has come and fills ev with what is to be done about it. It is called until it
-// returns false, or until the caller has done enough for one turn and comes back at Next,
-// which is then now. A push is never repeated early, and late by up to 1/64 of Limits.Retry, 100 ms at most, where the link has more than
-// 16 of them. Between two calls the link may be sent to, acknowledge, or end.
+// Due finds the next push of the link whose time has come and fills ev with what is to be done
+// about it. It is called until it returns false, or until the caller has done enough for one turn
+// and comes back at Next, which is then now. A push is never repeated early, and late by up to 1/64
+// of Limits.Retry, 100 ms at most, where the link has more than 16 of them. Between two calls the
+// link may be sent to, acknowledge, or end.
 func (s *Windows) Due(r Ref, now Millis, ev *Event) (Ref, bool) {
 	if !r.Open() {
 		return r, false
@@ -104,7 +105,8 @@ func (s *Windows) tell(p *record, what What, ev *Event) {
 	*ev = Event{What: what, TID: p.tid, MsgID: body[:p.msgID], Frame: body[p.msgID:], Sampled: p.sampled(), Tries: int(p.tries)}
 }
 
-// End gives up the oldest push of a link that has ended and fills ev with it. It is called until it returns false; the Ref is then 0.
+// End gives up the oldest push of a link that has ended and fills ev with it. It is called until it
+// returns false; the Ref is then 0.
 func (s *Windows) End(r Ref, ev *Event) (Ref, bool) {
 	if !r.Open() {
 		return 0, false

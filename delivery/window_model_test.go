@@ -12,8 +12,8 @@ import (
 	"edged/delivery"
 )
 
-// twin is one link's window as one would write it without a thought of memory:
-// a list of pushes, times that never wrap, every question answered by a walk.
+// twin is one link's window as one would write it without a thought of memory: a list of pushes,
+// times that never wrap, every question answered by a walk.
 type twin struct {
 	l         delivery.Limits
 	pushes    []*twinPush
@@ -82,7 +82,8 @@ func (w *twin) take(i int) *twinPush {
 	return p
 }
 
-// coarse is what is left of a wait while nothing is outstanding: the next of eight steps to a doubling, in units of 16 ms.
+// coarse is what is left of a wait while nothing is outstanding: the next of eight steps to a
+// doubling, in units of 16 ms.
 func coarse(base, retry int64) int64 {
 	for step := int64(16); base > retry; step *= 2 {
 		for n := int64(8); n < 16; n++ {
@@ -129,12 +130,12 @@ func (w *twin) due(now int64) (got []string) {
 			p.tries++
 			p.due = now + w.wait(p.base, p.tries) + 1
 		}
-		got = append(got, line(what, p.tid, p.id, p.frame, p.sampled, p.tries))
+		got = append(got, event(what, p.tid, p.id, p.frame, p.sampled, p.tries))
 	}
 	return got
 }
 
-func line(what string, tid uint32, id, frame string, sampled bool, tries int) string {
+func event(what string, tid uint32, id, frame string, sampled bool, tries int) string {
 	return fmt.Sprintf("%s %d %s %d:%x %v %d", what, tid, id, len(frame), crc32.ChecksumIEEE([]byte(frame)), sampled, tries)
 }
 
@@ -174,12 +175,14 @@ func (m *model) send(i int) {
 	for range 1 + m.IntN(1+m.IntN(30)) {
 		m.tids[i] += uint32(m.IntN(2)) // a push that wants no ACK
 		c := string(rune('a' + m.IntN(26)))
-		p := &twinPush{tid: m.tids[i], sampled: m.IntN(3) == 0, id: strings.Repeat(c, m.IntN(30)), frame: strings.Repeat(c, m.IntN(1+m.IntN(3000)))}
+		p := &twinPush{tid: m.tids[i], sampled: m.IntN(3) == 0,
+			id: strings.Repeat(c, m.IntN(30)), frame: strings.Repeat(c, m.IntN(1+m.IntN(3000)))}
 		ttl := time.Duration(0)
 		if m.IntN(4) == 0 {
 			ttl = time.Duration(1+m.IntN(40_000)) * time.Millisecond
 		}
-		r, err := m.s.Send(m.refs[i], m.millis(), &delivery.Push{TID: p.tid, Sampled: p.sampled, TTL: ttl, MsgID: []byte(p.id), Frame: []byte(p.frame)})
+		r, err := m.s.Send(m.refs[i], m.millis(),
+			&delivery.Push{TID: p.tid, Sampled: p.sampled, TTL: ttl, MsgID: []byte(p.id), Frame: []byte(p.frame)})
 		if p.sampled {
 			p.frame = ""
 		}
@@ -243,7 +246,7 @@ func (m *model) due(i int) {
 		if m.refs[i] = r; !ok {
 			break
 		}
-		got = append(got, line(ev.What.String(), ev.TID, string(ev.MsgID), string(ev.Frame), ev.Sampled, ev.Tries))
+		got = append(got, event(ev.What.String(), ev.TID, string(ev.MsgID), string(ev.Frame), ev.Sampled, ev.Tries))
 	}
 	if !slices.Equal(got, want) {
 		m.Fatalf("link %d at %d: %.200q, want %.200q", i, m.now, got, want)

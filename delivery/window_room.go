@@ -44,8 +44,8 @@ func (s *Windows) closeWindow(w *window, r Ref) Ref {
 	return left
 }
 
-// makeRoom reports whether one more push of size bytes fits; a required one
-// displaces the oldest sampled ones.
+// makeRoom reports whether one more push of size bytes fits; a required one displaces the oldest
+// sampled ones.
 func (s *Windows) makeRoom(w *window, size int, sampled bool) bool {
 	for !s.fits(w, size) {
 		if sampled || w.samples == 0 {
@@ -81,8 +81,7 @@ func (s *Windows) add(w *window, tid uint32) *record {
 	return &s.records.at(w.list.class, w.list.slot)[w.list.tail-1]
 }
 
-// squeeze takes out the records that are gone, if there are enough of them to
-// pay for the walk.
+// squeeze takes out the records that are gone, if there are enough of them to pay for the walk.
 func (s *Windows) squeeze(w *window) {
 	n := w.list.len()
 	if gone := n - int(w.live); gone == 0 || gone < n/4 {
@@ -107,8 +106,8 @@ func (s *Windows) remove(r Ref, w *window, i int) Ref {
 	return r
 }
 
-// forget ends one record. What is gone at either end leaves the list, so that a
-// window that is acknowledged in order never has holes.
+// forget ends one record. What is gone at either end leaves the list, so that a window that is
+// acknowledged in order never has holes.
 func (s *Windows) forget(w *window, i int) {
 	items := s.records.items(&w.list)
 	p := &items[i]

@@ -13,8 +13,8 @@ import (
 //	ms until due (4, signed), ms until its end (4, signed),
 //	length of msg_id (1), length of the body (4), body
 //
-// Times are told from the moment of saving, so that the next process may count
-// its milliseconds from another beginning.
+// Times are told from the moment of saving, so that the next process may count its milliseconds
+// from another beginning.
 const (
 	stateVersion  = 1
 	stateHead     = 1 + 1 + 4
@@ -25,9 +25,8 @@ const (
 // ErrState means that saved bytes are not those of a window, or of an order.
 var ErrState = errors.New("delivery: not a saved state")
 
-// AppendState adds what LoadState needs to make the link's window again in
-// another process. A link without unacknowledged pushes has a state too, of six bytes; a
-// caller may leave it out for Ref 0.
+// AppendState adds what LoadState needs to make the link's window again in another process. A link
+// without unacknowledged pushes has a state too, of six bytes; a caller may leave it out for Ref 0.
 func (s *Windows) AppendState(dst []byte, r Ref, now Millis) []byte {
 	dst = append(dst, stateVersion, byte(r>>slotBits))
 	if !r.Open() {
@@ -56,10 +55,9 @@ func be32(dst []byte, list ...uint32) []byte {
 	return dst
 }
 
-// LoadState makes the window that the head of b tells of and returns how many
-// bytes it took. It fails with ErrState, and has then made nothing. A window that is over the present
-// limits is taken whole: what was accepted once is not lost by a new
-// configuration.
+// LoadState makes the window that the head of b tells of and returns how many bytes it took. It
+// fails with ErrState, and has then made nothing. A window that is over the present limits is taken
+// whole: what was accepted once is not lost by a new configuration.
 func (s *Windows) LoadState(b []byte, now Millis) (r Ref, n int, err error) {
 	count, n, err := checkWindow(b)
 	if err != nil {

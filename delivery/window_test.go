@@ -234,7 +234,8 @@ func TestFrameComesBackAsGiven(t *testing.T) {
 		clear(frame)
 		g.now += 5001
 		var ev delivery.Event
-		if _, ok := g.s.Due(g.r, g.now, &ev); !ok || !bytes.Equal(ev.MsgID, id) || !bytes.Equal(ev.Frame, bytes.Repeat([]byte("f"), size)) {
+		_, ok := g.s.Due(g.r, g.now, &ev)
+		if !ok || !bytes.Equal(ev.MsgID, id) || !bytes.Equal(ev.Frame, bytes.Repeat([]byte("f"), size)) {
 			t.Errorf("frame of %d bytes comes back with %d", size, len(ev.Frame))
 		}
 	}
