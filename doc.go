@@ -16,6 +16,8 @@
 //	health       how much room the box has left
 //	redisconn    opening Redis, once for all
 //	dispatch     reports in Redis, and the address service that reads them
+//	room, delivery, registry, offline, bus   users, rooms, acknowledged pushes and stored messages: not bound to the
+//	             gateway yet
 //	sdk/manager  a kit for writing a Manager
 //	sdk/client   a Go client
 //
