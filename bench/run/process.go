@@ -91,7 +91,7 @@ func (b *bench) launch(word string, w io.Writer, path string, args ...string) (*
 func (b *bench) launchTraced(traced bool, path string, args ...string) (*process, error) {
 	p := command(path, args...)
 	if traced {
-		p.cmd.Env = append(os.Environ(), "GODEBUG=gctrace=1")
+		p.cmd.Env = append(os.Environ(), "GODEBUG=gctrace=1", "GOGC=100") // edged itself collects too seldom to be measured
 		p.out.keep = keepTrace
 	}
 	return b.start(p, "ready", nil)
