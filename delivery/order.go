@@ -175,6 +175,26 @@ func (s *Orders) Missing(r OrderRef) (from, to uint64, ok bool) {
 	return o.next, items[0].number, true
 }
 
+// Turn returns the version whose turn it is; 0 where that is not known.
+func (s *Orders) Turn(r OrderRef) uint64 {
+	if r == 0 {
+		return 0
+	}
+	return s.order(uint32(r)).next
+}
+
+// Whole returns the version up to which every turn was taken, none given up; 0 where that is not known.
+func (s *Orders) Whole(r OrderRef) uint64 {
+	if r == 0 {
+		return 0
+	}
+	o := s.order(uint32(r))
+	if holes := s.holesOf(o); len(holes) > 0 {
+		return holes[0].from - 1
+	}
+	return max(o.next, 1) - 1
+}
+
 // GiveUp says that no version before oldest will come any more: the log does not reach back to
 // them. Then the first gap ends there, and Pop goes on without a wait.
 func (s *Orders) GiveUp(r OrderRef, now Millis, oldest uint64) OrderRef {

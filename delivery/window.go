@@ -235,6 +235,42 @@ func (s *Windows) Ack(r Ref, now Millis, tid, next uint32, rc *Receipt) (Ref, An
 	return r, Unknown
 }
 
+// Forget takes a push back that could not be written after all. It says nothing about the link's round trips.
+func (s *Windows) Forget(r Ref, tid uint32) Ref {
+	if !r.Open() {
+		return r
+	}
+	w := s.window(r)
+	items := s.records.items(&w.list)
+	if i := find(items, tid); i < len(items) && items[i].tid == tid && items[i].tries > 0 {
+		return s.remove(r, w, i)
+	}
+	return r
+}
+
+// Each calls f for every unacknowledged push of a link in the order of their tids, until it returns false. The frame is nil
+// where the push is sampled. f must not change the store.
+func (s *Windows) Each(r Ref, f func(tid uint32, frame []byte) bool) {
+	if !r.Open() {
+		return
+	}
+	w := s.window(r)
+	items := s.records.items(&w.list)
+	for i := range items {
+		p := &items[i]
+		if p.tries == 0 {
+			continue
+		}
+		frame := s.body(p)[p.msgID:]
+		if p.sampled() {
+			frame = nil
+		}
+		if !f(p.tid, frame) {
+			return
+		}
+	}
+}
+
 // find returns the place of the first record whose tid is not before tid. Tids wrap: they are
 // compared by their distance from the first one.
 func find(items []record, tid uint32) int {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"iter"
+	"slices"
 )
 
 const (
@@ -157,6 +158,12 @@ func (t *Table) part(r ref, place uint32) bool {
 		t.destroy(r)
 	}
 	return true
+}
+
+// Has reports whether a link is in a room. It looks at the rooms of the link.
+func (t *Table) Has(room []byte, place uint32) bool {
+	r := t.find(t.hash(room), room)
+	return r != 0 && slices.Contains(t.roomsOf(place), uint32(r))
 }
 
 // Members returns how many links are in the room.
