@@ -2,6 +2,7 @@ package registry
 
 import (
 	"hash/maphash"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -55,13 +56,13 @@ func (d *Directory) Put(user, device []byte, l Link) (old Link, replaced bool) {
 	i, found := a.find(device)
 	var name Name
 	if found {
-		old, replaced = a.seats[i].link, a.seats[i].link != l
-		a.seats[i].link = l
-		name = Name{string(user), a.seats[i].device}
+		old, replaced = a.seats[i].Link, a.seats[i].Link != l
+		a.seats[i].Link = l
+		name = Name{string(user), a.seats[i].Device}
 	} else {
 		text := string(user) + string(device) // one allocation for both
 		name = Name{text[:len(user)], text[len(user):]}
-		a.add(seat{name.Device, l})
+		a.add(Seat{name.Device, l})
 		p.users[name.User] = a
 		p.devices++
 	}
@@ -79,11 +80,11 @@ func (d *Directory) Remove(user, device []byte, l Link) bool {
 	p.mu.Lock()
 	a := p.users[string(user)]
 	i, found := a.find(device)
-	if !found || a.seats[i].link != l {
+	if !found || a.seats[i].Link != l {
 		p.mu.Unlock()
 		return false
 	}
-	name := Name{string(user), a.seats[i].device}
+	name := Name{string(user), a.seats[i].Device}
 	a.remove(i)
 	if len(a.seats) == 0 {
 		delete(p.users, name.User)
@@ -103,7 +104,7 @@ func (d *Directory) Links(user []byte, dst []Link) []Link {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range p.users[string(user)].seats {
-		dst = append(dst, s.link)
+		dst = append(dst, s.Link)
 	}
 	return dst
 }
@@ -115,9 +116,17 @@ func (d *Directory) Link(user, device []byte) (Link, bool) {
 	defer p.mu.Unlock()
 	a := p.users[string(user)]
 	if i, ok := a.find(device); ok {
-		return a.seats[i].link, true
+		return a.seats[i].Link, true
 	}
 	return Link{}, false
+}
+
+// Seats returns the devices of the user and their links, in no order. It is for people who look: Links is for messages.
+func (d *Directory) Seats(user []byte) []Seat {
+	p := d.part(user)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.users[string(user)].seats)
 }
 
 // Users returns how many users have a link.
@@ -147,7 +156,7 @@ func (d *Directory) names(i int, dst []Name) []Name {
 	defer p.mu.Unlock()
 	for user, a := range p.users {
 		for _, s := range a.seats {
-			dst = append(dst, Name{user, s.device})
+			dst = append(dst, Name{user, s.Device})
 		}
 	}
 	return dst

@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -92,6 +93,13 @@ func compare(t *testing.T, d *registry.Directory, w twin, user, device string) {
 	var want []registry.Link
 	for _, l := range w[user] {
 		want = append(want, l)
+	}
+	seats := make(map[string]registry.Link)
+	for _, s := range d.Seats(b(user)) {
+		seats[s.Device] = s.Link
+	}
+	if !maps.Equal(seats, w[user]) {
+		t.Fatalf("%s sits at %v, want %v", user, seats, w[user])
 	}
 	got := d.Links(b(user), nil)
 	slices.SortFunc(got, byPlace)

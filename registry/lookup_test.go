@@ -165,6 +165,35 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+// TestEventsFromNow begins behind what is kept, and from then on misses nothing, whatever comes between two calls.
+func TestEventsFromNow(t *testing.T) {
+	s := redistest.Start(t)
+	r := reader(t, standalone(s))
+	if events, next, err := r.Events(soon(t), "$", 10, time.Millisecond); len(events) != 0 || next != "0" || err != nil {
+		t.Errorf("%v, %s, %v of an empty stream", events, next, err)
+	}
+	g := start(t, standalone(s), gw1, 5, config())
+	g.login("41", "phone", 1, 1)
+	eventually(t, "the first event", func() bool { return s.Do("XLEN", "edged:presence") == "1" })
+	events, next, err := r.Events(soon(t), "$", 10, time.Millisecond)
+	if len(events) != 0 || err != nil {
+		t.Fatalf("%v, %v", events, err)
+	}
+	before := time.Now()
+	g.login("42", "phone", 2, 1)
+	eventually(t, "the second event", func() bool { return s.Do("XLEN", "edged:presence") == "2" })
+	events, next, err = r.Events(soon(t), next, 10, limit/2)
+	if err != nil || len(events) != 1 || events[0].User != "42" || events[0].ID != next {
+		t.Fatalf("%v, %s, %v", events, next, err)
+	}
+	if at := events[0].At(); at.Before(before.Add(-time.Minute)) || at.After(before.Add(limit)) {
+		t.Errorf("%s happened at %v, not about %v", next, at, before)
+	}
+	if at := (&registry.Event{ID: "none"}).At(); !at.IsZero() {
+		t.Errorf("an event without ID happened at %v", at)
+	}
+}
+
 // TestEventsRefused has another program's key where events belong: routes are written none the less.
 func TestEventsRefused(t *testing.T) {
 	s := redistest.Start(t)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"edged/redisconn"
@@ -25,6 +26,16 @@ type Event struct {
 // eventOf is the event of a route.
 func eventOf(n Name, online bool, r Route) Event {
 	return Event{Name: n, Online: online, Gateway: r.Gateway, Epoch: r.Epoch, Uniq: r.uniq()}
+}
+
+// At returns when Redis took the event, by its clock and to the millisecond; the zero time if the ID is none of its.
+func (e *Event) At() time.Time {
+	ms, _, _ := strings.Cut(e.ID, "-")
+	n, err := strconv.ParseInt(ms, 10, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.UnixMilli(n)
 }
 
 const (
@@ -60,10 +71,17 @@ func writeEvents(ctx context.Context, c *redisconn.Client, keep int, events []Ev
 
 // Events returns up to limit events after the entry with the ID after, oldest first: "0" is before all that are kept, "$" behind
 // them. It waits up to wait for the first; none came where the slice is empty. Entries of others in the stream are left out.
-// The second result is the ID to go on from.
+// The second result is the ID to go on from, so that who began with "$" misses nothing between two calls.
 func (r *Reader) Events(ctx context.Context, after string, limit int, wait time.Duration) ([]Event, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait+attemptLimit)
 	defer cancel()
+	if after == "$" {
+		newest, err := r.newest(ctx)
+		if err != nil {
+			return nil, after, err
+		}
+		after = newest
+	}
 	streams, err := r.client.Do(ctx, func(b rueidis.Builder) rueidis.Completed {
 		return b.Xread().Count(int64(limit)).Block(max(wait.Milliseconds(), 1)).Streams().Key(presenceKey).Id(after).Build()
 	}).AsXRead()
@@ -81,6 +99,20 @@ func (r *Reader) Events(ctx context.Context, after string, limit int, wait time.
 		}
 	}
 	return events, after, nil
+}
+
+// newest returns the ID of the last entry, "0" where there is none.
+func (r *Reader) newest(ctx context.Context) (string, error) {
+	entries, err := r.client.Do(ctx, func(b rueidis.Builder) rueidis.Completed {
+		return b.Xrevrange().Key(presenceKey).End("+").Start("-").Count(1).Build()
+	}).AsXRange()
+	if err != nil && !rueidis.IsRedisNil(err) {
+		return "", fmt.Errorf("read %s: %w", presenceKey, err)
+	}
+	if len(entries) == 0 {
+		return "0", nil
+	}
+	return entries[0].ID, nil
 }
 
 func parseEvent(entry rueidis.XRangeEntry) (Event, bool) {
