@@ -52,6 +52,9 @@ func (it *Items) skip() bool {
 	return ok
 }
 
+// Left returns how many bytes of the batch, other fields than items included, have not been walked over yet.
+func (it *Items) Left() int { return len(it.c.rest) }
+
 // Err returns ErrMalformed if Next ended at bytes that are no field. Items that came from ParseUpstream or
 // ParseDownstream were checked there: for those it is always nil.
 func (it *Items) Err() error {

@@ -10,14 +10,22 @@ import (
 type inbound struct {
 	b      []byte
 	charge int // bytes counted in the quota of the shard that has it
+	// binds is the splitter's count of buffers with binds that the shard has not carried out yet, if this
+	// is one of them.
+	binds *atomic.Int32
 }
 
 func newBuffers() *sync.Pool {
 	return &sync.Pool{New: func() any { return &inbound{b: make([]byte, 0, largeCap)} }}
 }
 
-// recycle keeps what a usual batch needs; the giants are left to the garbage collector.
+// recycle ends the use of a buffer. It keeps what a usual batch needs; the giants are left to the garbage
+// collector.
 func recycle(pool *sync.Pool, in *inbound) {
+	if in.binds != nil {
+		in.binds.Add(-1)
+		in.binds = nil
+	}
 	if cap(in.b) <= keepCap {
 		in.b = in.b[:0]
 		pool.Put(in)

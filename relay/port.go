@@ -19,6 +19,7 @@ const (
 	EventNew                        // another Manager process answers: announce the links again, then route Lost again
 	EventGone                       // the Manager could not be reached for its grace: route Lost elsewhere
 	EventRoom                       // Take returned nil, and has a batch again
+	EventCast                       // an item for a room or everyone, of which every shard gets one
 )
 
 // String returns the kind's name for logs and tests.
@@ -34,6 +35,8 @@ func (k EventKind) String() string {
 		return "gone"
 	case EventRoom:
 		return "room"
+	case EventCast:
+		return "cast"
 	}
 	return "unknown"
 }
@@ -41,7 +44,7 @@ func (k EventKind) String() string {
 // Event is news for a shard.
 type Event struct {
 	Kind    EventKind
-	Manager int
+	Manager int // NoManager: from an Inlet
 	// Items holds the `items` fields of a Downstream for this shard, other fields perhaps between
 	// them (batch.DownItems skips those). It is valid until the next Next.
 	Items []byte
@@ -50,8 +53,12 @@ type Event struct {
 	// their items. With a single Manager EventGone has none: there they wait.
 	Lost []*Batch
 
-	from *inbound // Items lies in it
-	shut bool     // the outlet waits for the shard to see this
+	// Cast is what Options.Cast made of the item. All shards get the same value.
+	Cast any
+
+	from   *inbound // Items lies in it
+	charge int      // bytes of Cast counted in the quota
+	shut   bool     // the outlet waits for the shard to see this
 }
 
 // Port is a shard's end of all its streams. Its methods are for the shard's thread alone.
@@ -67,7 +74,9 @@ type Port struct {
 	quota quota         // bytes in the lane
 	room  atomic.Uint64 // a bit for each Manager that has room again
 
-	last *inbound // owned by the shard's thread: what the last event's items lie in
+	// Owned by the shard's thread: what is given back after the last event.
+	last   *inbound // its items lie in it
+	charge int      // of its cast
 }
 
 // laneSlots bounds the events that wait for a shard; their bytes are bounded by the quota.
@@ -134,6 +143,8 @@ func (p *Port) Next() (Event, bool) {
 		p.giveBack(p.last)
 		p.last = nil
 	}
+	p.quota.give(p.charge)
+	p.charge = 0
 	if m, ok := p.nextRoom(); ok {
 		return Event{Kind: EventRoom, Manager: m}, true
 	}
@@ -141,7 +152,7 @@ func (p *Port) Next() (Event, bool) {
 	if !ok {
 		return Event{}, false
 	}
-	p.last = e.from
+	p.last, p.charge = e.from, e.charge
 	if e.shut {
 		e.Lost = p.outlets[e.Manager].reopen(e.Lost)
 	}
@@ -166,12 +177,27 @@ func (p *Port) giveBack(in *inbound) {
 // tell brings an event to the shard; it waits while the lane is full.
 func (p *Port) tell(e Event) bool { return p.lane.PushWait(p.done, e) }
 
-// deliver brings items to the shard and gives in up, whatever becomes of it.
-func (p *Port) deliver(manager int, in *inbound) bool {
+// deliver brings items to the shard. It waits for room as long as the channel is open that waiting returns;
+// then it returns false, and in stays the caller's.
+func (p *Port) deliver(manager int, in *inbound, waiting func() <-chan struct{}) bool {
 	in.charge = cap(in.b)
-	if !p.quota.take(in.charge, p.done) {
-		recycle(p.buffers, in)
+	return p.push(Event{Kind: EventItems, Manager: manager, Items: in.b, from: in}, in.charge, waiting)
+}
+
+// cast brings a value to the shard that stands for bytes; it waits as deliver does.
+func (p *Port) cast(manager int, v any, bytes int, waiting func() <-chan struct{}) bool {
+	return p.push(Event{Kind: EventCast, Manager: manager, Cast: v, charge: bytes}, bytes, waiting)
+}
+
+// push brings an event to the shard that is counted with so many bytes in the quota. waiting is asked only
+// when there is no room at once.
+func (p *Port) push(e Event, bytes int, waiting func() <-chan struct{}) bool {
+	if !p.quota.try(bytes) && !p.quota.take(bytes, waiting()) {
 		return false
 	}
-	return p.lane.PushWait(p.done, Event{Kind: EventItems, Manager: manager, Items: in.b, from: in})
+	if p.lane.Push(e) || p.lane.PushWait(waiting(), e) {
+		return true
+	}
+	p.quota.give(bytes)
+	return false
 }

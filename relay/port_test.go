@@ -39,7 +39,7 @@ func TestShardSideDoesNotAllocate(t *testing.T) {
 		}
 		sweep(out)
 		in.b = append(in.b[:0], items...)
-		p.deliver(0, in)
+		p.deliver(0, in, nil)
 		if !p.Pending() {
 			t.Fatal("nothing pending")
 		}
@@ -314,7 +314,7 @@ func BenchmarkNext(b *testing.B) {
 	in := &inbound{b: make([]byte, 1000)}
 	b.ReportAllocs()
 	for range b.N {
-		p.deliver(0, in)
+		p.deliver(0, in, nil)
 		p.Next()
 		p.last = nil
 		p.quota.give(in.charge)

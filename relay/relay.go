@@ -27,18 +27,34 @@ const (
 type Options struct {
 	Config
 	Hello   batch.GatewayHello     // Reactor is filled in for each stream
-	Shards  int                    // at least 1
+	Shards  int                    // 1 to 256
 	Wake    func(shard int)        // called by any goroutine when Next has something; cheap, coalesced by the shard; may be nil
 	ShardOf func(index uint32) int // the shard that owns a link's index; may be nil with one shard
 	Log     *slog.Logger           // nil: nothing is logged
+
+	// UserShards returns the shards that have links of a user, or the link of a device; a nil device
+	// means all of the user's. An item for a user or device goes to each of them, or, if there is none, to
+	// the shard of its stream, which finds that it is for nobody. A shard must be among them before it calls
+	// Next after the event with the bind. It is called by many goroutines and must not keep what it is lent.
+	// It may be nil: such items then go to the stream's shard, as they do with one shard.
+	UserShards func(user, device []byte) Shards
+	// Cast makes of an item for a room or everyone the value that every shard gets by EventCast; origin is
+	// the Manager's number or NoManager. Nil is not delivered. It is called by many goroutines and must not
+	// keep the item. It may be nil: such items then go to the stream's shard.
+	Cast func(origin int, item []byte) any
 }
 
 // Relay is all streams of a gateway.
 type Relay struct {
+	// Static after New.
+	options Options
 	ports   []*Port
 	streams []*stream
-	life    lifetime
-	wg      sync.WaitGroup
+	buffers *sync.Pool // of *inbound
+
+	life   lifetime
+	wg     sync.WaitGroup
+	inlets inlets
 
 	mu      sync.Mutex // guards started and stopped
 	started bool
@@ -62,7 +78,7 @@ func New(o Options) (*Relay, error) {
 	if err := o.Config.Validate(); err != nil {
 		return nil, err
 	}
-	if o.Shards < 1 || o.Shards > 1 && o.ShardOf == nil {
+	if o.Shards < 1 || o.Shards > maxShards || o.Shards > 1 && o.ShardOf == nil {
 		panic(fmt.Sprintf("relay: %d shards, ShardOf set: %v", o.Shards, o.ShardOf != nil))
 	}
 	if o.Log == nil {
@@ -72,10 +88,9 @@ func New(o Options) (*Relay, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Relay{life: newLifetime()}
-	buffers := newBuffers()
+	r := &Relay{options: o, buffers: newBuffers(), life: newLifetime()}
 	for shard := range o.Shards {
-		p, err := newPort(shard, &o, r.life.kill.Done(), buffers)
+		p, err := newPort(shard, &o, r.life.kill.Done(), r.buffers)
 		if err != nil {
 			return nil, errors.Join(err, r.closeAll())
 		}
@@ -109,10 +124,8 @@ func (r *Relay) newStream(o *Options, p *Port, m int, cred credentials.Transport
 		port: p, out: out, buffers: p.buffers, life: &r.life,
 		state: state{outbox: newOutbox(out.forget, out.giveUp)},
 	}
-	s.split = splitter{
-		ports: r.ports, self: p.shard, manager: m, shardOf: o.ShardOf, buffers: p.buffers,
-		parts: make([]*inbound, len(r.ports)),
-	}
+	s.split = newSplitter(r, p.shard, m)
+	s.split.waiting = r.life.kill.Done
 	return s, nil
 }
 
@@ -154,7 +167,7 @@ func (r *Relay) Start() {
 }
 
 // Stop sends what waits, half-closes the streams and waits for the Managers to end them, until ctx ends;
-// then it breaks off what is left. A Manager that is away but not yet gone is waited for if something
+// then it breaks off what is left. From its begin on no Inlet delivers any more. A Manager that is away but not yet gone is waited for if something
 // waits for it. The shards should have sent their last batch, and go on to call Next.
 func (r *Relay) Stop(ctx context.Context) error {
 	r.mu.Lock()
@@ -164,6 +177,7 @@ func (r *Relay) Stop(ctx context.Context) error {
 	}
 	r.stopped = true
 	r.life.beginStop()
+	r.inlets.close()
 	done := make(chan struct{})
 	go func() {
 		r.wg.Wait()
@@ -205,5 +219,6 @@ func (r *Relay) Stats() Stats {
 	for _, p := range r.ports {
 		st.Lanes = append(st.Lanes, p.lane.Len())
 	}
+	st.Inlets = r.inlets.stats()
 	return st
 }

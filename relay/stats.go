@@ -36,6 +36,16 @@ func (s State) String() string {
 type Stats struct {
 	Streams []StreamStats // shard by shard, in each Manager by Manager
 	Lanes   []int         // batches of Managers that wait for each shard
+	Inlets  []InletStats  // in the order of NewInlet
+}
+
+// InletStats is one Inlet's part of Stats.
+type InletStats struct {
+	Received  Flow
+	Garbage   uint64 // batches that were none
+	LinkItems uint64 // items for links that were left out
+	Dropped   uint64 // items that found no room in time, once for each shard that lacks one
+	Busy      uint64 // batches of which something was dropped
 }
 
 // Flow counts one direction of a stream. Bytes are those of the messages, before HTTP/2.
