@@ -2,6 +2,7 @@ package manager
 
 import (
 	"math"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -81,13 +82,21 @@ func (b *box) push(t batch.Target, ref uint64, p *Push) error {
 	return b.end()
 }
 
-func (b *box) patch(l batch.Link, ref uint64, set map[string]string, del []string) error {
+func (b *box) patch(t batch.Target, ref uint64, set map[string]string, del []string) error {
 	b.kv = b.kv[:0]
 	for k, v := range set {
-		if !utf8.ValidString(k) || !utf8.ValidString(v) {
+		b.kv = append(b.kv, batch.KV{Key: k, Value: v})
+	}
+	return b.patchKV(t, ref, del)
+}
+
+// patchKV is patch with what is to be set in b.kv, which it empties.
+func (b *box) patchKV(t batch.Target, ref uint64, del []string) error {
+	defer clear(b.kv)
+	for _, kv := range b.kv {
+		if !utf8.ValidString(kv.Key) || !utf8.ValidString(kv.Value) {
 			return ErrText
 		}
-		b.kv = append(b.kv, batch.KV{Key: k, Value: v})
 	}
 	for _, k := range del {
 		if !utf8.ValidString(k) {
@@ -95,9 +104,25 @@ func (b *box) patch(l batch.Link, ref uint64, set map[string]string, del []strin
 		}
 	}
 	b.begin()
-	b.buf = batch.AppendPatch(b.buf, l, ref, b.kv, del)
-	clear(b.kv)
+	b.buf = batch.AppendPatchTo(b.buf, t, ref, b.kv, del)
 	return b.end()
+}
+
+// change is patch with typed changes. Of two changes of one key the last one counts: a patch has no order.
+func (b *box) change(t batch.Target, changes []Change) error {
+	b.kv = b.kv[:0]
+	var del []string
+	for i, c := range changes {
+		later := slices.ContainsFunc(changes[i+1:], func(o Change) bool { return o.key == c.key })
+		switch {
+		case later:
+		case c.gone:
+			del = append(del, c.key)
+		default:
+			b.kv = append(b.kv, batch.KV{Key: c.key, Value: c.value})
+		}
+	}
+	return b.patchKV(t, 0, del)
 }
 
 func (b *box) bind(l batch.Link, ref uint64, user, device string, synced uint64) error {
@@ -111,26 +136,26 @@ func (b *box) bind(l batch.Link, ref uint64, user, device string, synced uint64)
 	return b.end()
 }
 
-func (b *box) room(l batch.Link, ref uint64, room string, join bool) error {
+func (b *box) room(t batch.Target, ref uint64, room string, join bool) error {
 	if !utf8.ValidString(room) {
 		return ErrText
 	}
 	b.begin()
 	if join {
-		b.buf = batch.AppendJoin(b.buf, batch.ToLink(l), ref, room)
+		b.buf = batch.AppendJoin(b.buf, t, ref, room)
 	} else {
-		b.buf = batch.AppendLeave(b.buf, batch.ToLink(l), ref, room)
+		b.buf = batch.AppendLeave(b.buf, t, ref, room)
 	}
 	return b.end()
 }
 
-func (b *box) close(l batch.Link, ref uint64, r wire.Reason, retryAfter time.Duration, text string) error {
+func (b *box) close(t batch.Target, ref uint64, r wire.Reason, retryAfter time.Duration, text string) error {
 	if !utf8.ValidString(text) {
 		return ErrText
 	}
 	b.text = append(b.text[:0], text...)
 	b.begin()
-	b.buf = batch.AppendClose(b.buf, batch.ToLink(l), ref, batch.Close{
+	b.buf = batch.AppendClose(b.buf, t, ref, batch.Close{
 		Reason:       uint32(r),
 		RetryAfterMs: millis(retryAfter),
 		Text:         b.text,

@@ -61,8 +61,18 @@ func (m *Manager) claim(l Link) (*lane, error) {
 
 // toAll does an operation that names no link once for each gateway, over any stream of it that is up.
 func (m *Manager) toAll(t Target, op func(*box) error) (gateways int, err error) {
-	if !utf8.ValidString(t.User) || !utf8.ValidString(t.Device) || !utf8.ValidString(t.Room) {
-		return 0, ErrText
+	told, err := m.tell(t, op)
+	return len(told), err
+}
+
+// tell is toAll; it returns who was told. A link is known to one gateway alone: at the others its index and uniq might be
+// another client's.
+func (m *Manager) tell(t Target, op func(*box) error) (told []*epoch, err error) {
+	switch {
+	case t.Kind < batch.TargetUser || t.Kind > batch.TargetEveryone:
+		return nil, ErrTarget
+	case !utf8.ValidString(t.User) || !utf8.ValidString(t.Device) || !utf8.ValidString(t.Room):
+		return nil, ErrText
 	}
 	m.mu.Lock()
 	var lanes []*lane
@@ -78,15 +88,15 @@ func (m *Manager) toAll(t Target, op func(*box) error) (gateways int, err error)
 			continue
 		}
 		if e := l.put(op(&l.box)); e != nil {
-			return gateways, e // it is the operation itself, the same for all
+			return told, e // it is the operation itself, the same for all
 		}
-		gateways++
+		told = append(told, l.of)
 	}
-	if gateways == 0 && err == nil {
+	if len(told) == 0 && err == nil {
 		m.count.gone.Add(1)
 		err = ErrGone
 	}
-	return gateways, err
+	return told, err
 }
 
 // anyLaneLocked returns the lane with the lowest number whose stream is up; Manager.mu is held.

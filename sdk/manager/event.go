@@ -72,13 +72,42 @@ type (
 	Loss       = batch.Loss
 )
 
+// The sides; SideNetwork: nobody ended it, the connection was lost.
+const (
+	SideClient  = batch.SideClient
+	SideGateway = batch.SideGateway
+	SideManager = batch.SideManager
+	SideNetwork = batch.SideNetwork
+)
+
+// Why operations are refused: Event.Code.
+const (
+	RefusedInvalid     = batch.CodeInvalid
+	RefusedStaleLink   = batch.CodeStaleLink // the link is no more
+	RefusedSessionKey  = batch.CodeSessionKey
+	RefusedSessionFull = batch.CodeSessionFull
+	RefusedNotHere     = batch.CodeNotHere // the gateway knows no such user, device or room
+	RefusedTooLarge    = batch.CodeTooLarge
+)
+
+// Why a push did not arrive, or not for sure.
+const (
+	LossUnspecified = batch.LossUnspecified
+	LossNoAck       = batch.LossNoAck // all tries used up, or the time to live over
+	LossLinkClosed  = batch.LossLinkClosed
+	LossStaleLink   = batch.LossStaleLink // the link is no more
+	LossNotHere     = batch.LossNotHere   // the gateway knows no such user, device or room
+	LossWindowFull  = batch.LossWindowFull
+	LossTooLarge    = batch.LossTooLarge
+)
+
 // Gateway returns the gateway that the event came from.
 func (e *Event) Gateway() Gateway { return *e.s.lane.of.info.Load() }
 
 // Manager returns the Manager that called.
 func (e *Event) Manager() *Manager { return e.s.m }
 
-// Receipts calls f for each push of an Acked until f returns false.
+// Receipts calls f for each push of an Acked until f returns false: for r := range e.Receipts {...}.
 func (e *Event) Receipts(f func(Receipt) bool) {
 	walk := e.receipts
 	for {
@@ -89,7 +118,7 @@ func (e *Event) Receipts(f func(Receipt) bool) {
 	}
 }
 
-// Losses calls f for each push of an Undelivered until f returns false.
+// Losses calls f for each push of an Undelivered until f returns false: for l := range e.Losses {...}.
 func (e *Event) Losses(f func(Loss) bool) {
 	walk := e.losses
 	for {
@@ -124,7 +153,16 @@ func (e *Event) Patch(set map[string]string, del []string, ref ...uint64) error 
 	if err != nil {
 		return err
 	}
-	return w.put(w.box.patch(e.Link.name(), first(ref), set, del))
+	return w.put(w.box.patch(batch.ToLink(e.Link.name()), first(ref), set, del))
+}
+
+// Change is Manager.Change for the event's link.
+func (e *Event) Change(changes ...Change) error {
+	w, err := e.writer()
+	if err != nil {
+		return err
+	}
+	return w.put(w.box.change(batch.ToLink(e.Link.name()), changes))
 }
 
 // Bind is Manager.Bind for the event's link.
@@ -147,7 +185,7 @@ func (e *Event) Join(room string, ref ...uint64) error {
 	if err != nil {
 		return err
 	}
-	return w.put(w.box.room(e.Link.name(), first(ref), room, true))
+	return w.put(w.box.room(batch.ToLink(e.Link.name()), first(ref), room, true))
 }
 
 // Leave is Manager.Leave for the event's link.
@@ -156,7 +194,7 @@ func (e *Event) Leave(room string, ref ...uint64) error {
 	if err != nil {
 		return err
 	}
-	return w.put(w.box.room(e.Link.name(), first(ref), room, false))
+	return w.put(w.box.room(batch.ToLink(e.Link.name()), first(ref), room, false))
 }
 
 // Close is Manager.Close for the event's link.
@@ -165,7 +203,7 @@ func (e *Event) Close(reason wire.Reason, retryAfter time.Duration, text string,
 	if err != nil {
 		return err
 	}
-	return w.put(w.box.close(e.Link.name(), first(ref), reason, retryAfter, text))
+	return w.put(w.box.close(batch.ToLink(e.Link.name()), first(ref), reason, retryAfter, text))
 }
 
 func (e *Event) writer() (*writer, error) {
@@ -177,24 +215,6 @@ func (e *Event) writer() (*writer, error) {
 	}
 	return &e.s.out, nil
 }
-
-// Session is what the gateway knows of a link: the keys of PROTOCOL.md 2.4 and those that Managers have set. It is lent
-// like the Event that it is part of.
-type Session struct {
-	raw []byte
-}
-
-// Value returns what stands under key; nil if nothing does.
-func (s Session) Value(key string) []byte {
-	v, _ := batch.SessionValue(s.raw, key)
-	return v
-}
-
-// Text returns what stands under key as a copy to keep.
-func (s Session) Text(key string) string { return string(s.Value(key)) }
-
-// Each calls f for each key until f returns false. It returns an error if the session is not well-formed.
-func (s Session) Each(f func(key, value []byte) bool) error { return batch.SessionEach(s.raw, f) }
 
 var kindNames = [...]string{"", "Opened", "Hello", "Data", "Acked", "Undelivered", "Closed", "Refused"}
 

@@ -15,6 +15,8 @@ var (
 	ErrGone = errors.New("manager: the link's gateway is gone")
 	// ErrFull is returned when Options.KeepBytes wait for the gateway already. Nothing was sent.
 	ErrFull = errors.New("manager: too much waits for the gateway")
+	// ErrTarget is returned for a Target that means neither a user, nor a device, a room or everyone.
+	ErrTarget = errors.New("manager: not a target")
 	// ErrTooLarge is returned for what no gateway could carry out.
 	ErrTooLarge = errors.New("manager: larger than a gateway takes")
 	// ErrText is returned for a string that is not UTF-8, which the protocol cannot carry.

@@ -66,7 +66,16 @@ func (m *Manager) Patch(l Link, set map[string]string, del []string, ref ...uint
 	if err != nil {
 		return err
 	}
-	return ln.put(ln.box.patch(l.name(), first(ref), set, del))
+	return ln.put(ln.box.patch(batch.ToLink(l.name()), first(ref), set, del))
+}
+
+// Change is Patch with typed keys. It has no ref: who wants to know of a refusal uses Patch.
+func (m *Manager) Change(l Link, changes ...Change) error {
+	ln, err := m.claim(l)
+	if err != nil {
+		return err
+	}
+	return ln.put(ln.box.change(batch.ToLink(l.name()), changes))
 }
 
 // Bind accepts the link's login: it is now this device of this user and gets its WELCOME.
@@ -89,7 +98,7 @@ func (m *Manager) Join(l Link, room string, ref ...uint64) error {
 	if err != nil {
 		return err
 	}
-	return ln.put(ln.box.room(l.name(), first(ref), room, true))
+	return ln.put(ln.box.room(batch.ToLink(l.name()), first(ref), room, true))
 }
 
 // Leave takes the link out of a room.
@@ -98,7 +107,7 @@ func (m *Manager) Leave(l Link, room string, ref ...uint64) error {
 	if err != nil {
 		return err
 	}
-	return ln.put(ln.box.room(l.name(), first(ref), room, false))
+	return ln.put(ln.box.room(batch.ToLink(l.name()), first(ref), room, false))
 }
 
 // Close ends the link with a BYE. Reason 0 means wire.ByeKicked.
@@ -107,16 +116,44 @@ func (m *Manager) Close(l Link, reason wire.Reason, retryAfter time.Duration, te
 	if err != nil {
 		return err
 	}
-	return ln.put(ln.box.close(l.name(), first(ref), reason, retryAfter, text))
+	return ln.put(ln.box.close(batch.ToLink(l.name()), first(ref), reason, retryAfter, text))
 }
 
 // DataTo sends a DATA frame to all links that t means, at every gateway with a stream to this Manager. It returns the
-// number of gateways that were told, and an error if one could not be.
+// number of gateways that were told, and an error if one could not be. The same holds for the operations below. A gateway
+// that knows nobody of the kind answers Refused if there is a ref, so that a ref may come back from some gateways although
+// another one has done what was asked.
 func (m *Manager) DataTo(t Target, payload []byte, ref ...uint64) (gateways int, err error) {
 	return m.toAll(t, func(b *box) error { return b.data(t, first(ref), payload) })
 }
 
-// PushTo is DataTo for a PUSH. With AckRequired each gateway that holds no such link answers Undelivered.
+// PushTo sends a PUSH. With AckRequired each gateway that holds no such link answers Undelivered, and each link with Acked
+// or Undelivered; Deliveries makes one outcome of it.
 func (m *Manager) PushTo(t Target, p Push, ref ...uint64) (gateways int, err error) {
 	return m.toAll(t, func(b *box) error { return b.push(t, first(ref), &p) })
+}
+
+// PatchTo changes the sessions of links.
+func (m *Manager) PatchTo(t Target, set map[string]string, del []string, ref ...uint64) (gateways int, err error) {
+	return m.toAll(t, func(b *box) error { return b.patch(t, first(ref), set, del) })
+}
+
+// ChangeTo is PatchTo with typed keys.
+func (m *Manager) ChangeTo(t Target, changes ...Change) (gateways int, err error) {
+	return m.toAll(t, func(b *box) error { return b.change(t, changes) })
+}
+
+// JoinTo puts links into a room.
+func (m *Manager) JoinTo(t Target, room string, ref ...uint64) (gateways int, err error) {
+	return m.toAll(t, func(b *box) error { return b.room(t, first(ref), room, true) })
+}
+
+// LeaveTo takes links out of a room.
+func (m *Manager) LeaveTo(t Target, room string, ref ...uint64) (gateways int, err error) {
+	return m.toAll(t, func(b *box) error { return b.room(t, first(ref), room, false) })
+}
+
+// CloseTo ends links with a BYE.
+func (m *Manager) CloseTo(t Target, reason wire.Reason, retryAfter time.Duration, text string, ref ...uint64) (gateways int, err error) {
+	return m.toAll(t, func(b *box) error { return b.close(t, first(ref), reason, retryAfter, text) })
 }
