@@ -34,6 +34,7 @@ type Client struct {
 	done   chan struct{} // closed when the life-cycle's goroutine has ended
 	out    outbox
 	calls  calls
+	record record
 	count  counters
 	closed sync.Once
 
@@ -46,7 +47,7 @@ type Client struct {
 // counters are added to by the goroutines of the link and read by Stats.
 type counters struct {
 	links, sent, received, pushes, acks, doubles, unwanted, garbled, tooLong, heartbeats, pings atomic.Uint64
-	lookups, lookupErrors                                                                       atomic.Uint64
+	lookups, lookupErrors, late, missed, rewinds                                                atomic.Uint64
 }
 
 // Stats counts what a Client did since it began.
@@ -56,7 +57,10 @@ type Stats struct {
 	Received   uint64 // DATA, answers included
 	Pushes     uint64
 	Acks       uint64 // acknowledgements sent
-	Doubles    uint64 // pushes dropped because they came before on the same link
+	Doubles    uint64 // pushes dropped because they came before
+	Late       uint64 // pushes handed over as Late
+	Missed     uint64 // versions that Hole was told of
+	Rewinds    uint64 // how often versions began anew below the highest one
 	Unwanted   uint64 // pushes dropped for want of OnPush
 	Garbled    uint64 // pushes dropped because they could not be unpacked
 	TooLong    uint64 // messages dropped because the gateway's max_frame, once known, forbids them
@@ -72,9 +76,12 @@ func New(o Options) (*Client, error) {
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
+	progress, err := o.load()
+	if err != nil {
+		return nil, err
+	}
 	var dir *Directory
 	if o.Dispatch != "" {
-		var err error
 		if dir, err = NewDirectory(o.Dispatch, o.HTTP); err != nil {
 			return nil, err
 		}
@@ -82,6 +89,7 @@ func New(o Options) (*Client, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	c := &Client{o: o, stop: stop, first: make(chan struct{}), done: make(chan struct{})}
 	c.route = newRoute(&c.o, dir, &c.count)
+	c.record.versions.load(progress)
 	c.out.init(o.QueueBytes)
 	go c.run(ctx)
 	return c, nil
@@ -158,6 +166,7 @@ func (c *Client) Stats() Stats {
 		Links: n.links.Load(), Sent: n.sent.Load(), Received: n.received.Load(), Pushes: n.pushes.Load(),
 		Acks: n.acks.Load(), Doubles: n.doubles.Load(), Unwanted: n.unwanted.Load(), Garbled: n.garbled.Load(),
 		TooLong: n.tooLong.Load(), Heartbeats: n.heartbeats.Load(), Pings: n.pings.Load(),
+		Late: n.late.Load(), Missed: n.missed.Load(), Rewinds: n.rewinds.Load(),
 		Lookups: n.lookups.Load(), LookupErrors: n.lookupErrors.Load(),
 	}
 }

@@ -57,6 +57,29 @@
 // ends the link in the end (BYE 10). Callbacks may call Send; they must not call Request or Close, which wait for
 // the goroutine that they run on.
 //
-// A push that asks for it is acknowledged after OnPush has returned. One that comes twice on a link is acknowledged again
-// and dropped. A message that comes again over another link is not recognised yet: Push.MsgID tells them apart.
+// A push that asks for it is acknowledged after OnPush has returned, whether the gateway will repeat it otherwise or only
+// counts (sampled). One that came before is dropped and acknowledged again: it has a tid that came on this link, or a msg_id
+// that is among the last 4,096, or a version that came, over whatever link.
+//
+// # Stored messages
+//
+// Messages that were stored for the user have versions without a gap. A gateway sends them in their order; one that is
+// missing it waits for, looks for in the log, and gives up after 2 s. So a Client knows what it does not have:
+//
+//	version  1 2 3 4 . . 7 8          OnPush 1, 2, 3, 4
+//	                                  Hole(5, 6)             their turn was given up
+//	                                  OnPush 7, 8            Synced is 4, Complete(4), Missing 5 to 6
+//	         later, 5                 OnPush 5, Late         Synced is 5
+//	         on the next link, 8 9    OnPush 9               asked for all behind 5, it has no 6: Synced is 9
+//
+// Synced is what the Hello of the next link asks to go on behind. It stays before a hole until one more link has shown that
+// it cannot fill it; what that link sends again is dropped. Complete stays false beyond the hole, unless it is filled after
+// all.
+//
+// Options.Memory keeps this across restarts. A Client without it asks for what the gateway knows this device to have
+// acknowledged, and the first version that comes is the beginning of all it knows.
+//
+// When Redis loses versions that it gave out, they are given out again, for other messages. A version that comes again with
+// another msg_id is taken for that: from it on the Client begins anew (Stats.Rewinds). One whose msg_id is not remembered any
+// more is dropped as a double.
 package client

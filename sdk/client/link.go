@@ -55,10 +55,11 @@ func newLink(c *Client, conn net.Conn) *link {
 // run is the writer's side of a link, from HELLO to its end.
 func (l *link) run(ctx context.Context, loginEnd time.Time) error {
 	l.c.out.newLink()
+	synced := l.c.record.newLink()
 	go l.read()
 	unhook := context.AfterFunc(ctx, l.hasten)
 	defer unhook()
-	if err := l.login(ctx, loginEnd); err != nil {
+	if err := l.login(ctx, loginEnd, synced); err != nil {
 		return err
 	}
 	timer := time.NewTimer(time.Until(l.due()))
@@ -83,9 +84,9 @@ func (l *link) run(ctx context.Context, loginEnd time.Time) error {
 }
 
 // login says HELLO and waits for WELCOME.
-func (l *link) login(ctx context.Context, end time.Time) error {
+func (l *link) login(ctx context.Context, end time.Time, synced uint64) error {
 	if !l.c.o.NoHello {
-		hello, err := l.c.o.hello(l.c.LinkID())
+		hello, err := l.c.o.hello(l.c.LinkID(), synced)
 		if err != nil {
 			return err
 		}

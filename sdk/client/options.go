@@ -27,13 +27,14 @@ type Options struct {
 	// Dial opens a connection instead of net.Dialer; for TLS, say. network is "tcp" or "unix".
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
-	User, Device, Token string        // go into the Hello
-	Synced              func() uint64 // the version up to which the application has everything; asked for each Hello; nil: 0
-	Hello               []byte        // the payload of HELLO as it is, instead of the four above
-	NoHello             bool          // send no HELLO: the gateway asks for no login
+	User, Device, Token string // go into the Hello, with the version of Synced
+	Hello               []byte // the payload of HELLO as it is, instead of a Hello
+	NoHello             bool   // send no HELLO: the gateway asks for no login
+	Memory                     // of the user's stored messages
 
 	OnData  func(payload []byte)
-	OnPush  func(Push) // nil: pushes are counted, and never acknowledged
+	OnPush  func(Push)            // nil: pushes are counted, and never acknowledged
+	Hole    func(from, to uint64) // these versions, both ends included, were passed over: they come late or never
 	OnState func(State, error)
 
 	Heartbeat    time.Duration // default: as WELCOME says
@@ -43,6 +44,32 @@ type Options struct {
 
 	QueueBytes int // of messages that wait to be sent; default 256 KiB
 	MaxPayload int // of a push that came as gzip; default 8 MiB
+}
+
+// Memory lets the application keep what it has across restarts: without it a new Client knows nothing, and gets what this
+// device has not acknowledged, as far as the gateway was told.
+type Memory struct {
+	// Synced is the version up to which the application has everything; New asks once. nil or 0: it does not know.
+	Synced func() uint64
+	// Load is asked instead of Synced, where more than that was kept.
+	Load func() Progress
+	// Save is told how far the Client is: from the goroutine of the callbacks, after those for all that was read at a time.
+	// What it has not kept when the process ends comes once more, so that it need not keep each one.
+	Save func(Progress)
+}
+
+// load asks the application what it has.
+func (m *Memory) load() (Progress, error) {
+	var p Progress
+	switch {
+	case m.Load != nil && m.Synced != nil:
+		return p, errors.New("client: both Load and Synced")
+	case m.Load != nil:
+		p = m.Load()
+	case m.Synced != nil:
+		p.Synced = m.Synced()
+	}
+	return p, p.check()
 }
 
 // What holds where neither Options nor WELCOME say anything.
@@ -84,7 +111,7 @@ func (o *Options) setDefaults() error {
 	def(&o.LoginTimeout, login)
 	def(&o.QueueBytes, 256<<10)
 	def(&o.MaxPayload, 8<<20)
-	if _, err := o.hello(""); err != nil {
+	if _, err := o.hello("", 0); err != nil {
 		return err
 	}
 	return o.Backoff.setDefaults()
@@ -97,14 +124,11 @@ func def[T comparable](v *T, d T) {
 	}
 }
 
-// hello returns the payload of a HELLO; resume is the ID of the link before.
-func (o *Options) hello(resume string) ([]byte, error) {
+// hello returns the payload of a HELLO; resume is the ID of the link before, synced the version to go on behind.
+func (o *Options) hello(resume string, synced uint64) ([]byte, error) {
 	b := o.Hello
 	if b == nil {
-		h := edgedpb.Hello{User: o.User, Device: o.Device, Token: o.Token, Sdk: sdkName, Resume: resume}
-		if o.Synced != nil {
-			h.SyncedVersion = o.Synced()
-		}
+		h := edgedpb.Hello{User: o.User, Device: o.Device, Token: o.Token, Sdk: sdkName, Resume: resume, SyncedVersion: synced}
 		var err error
 		if b, err = proto.Marshal(&h); err != nil {
 			return nil, fmt.Errorf("client: hello: %w", err) // a string that is not UTF-8

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"slices"
 	"sync"
 
 	"edged/wire"
@@ -10,19 +11,23 @@ import (
 // the answers has broken.
 const maxControl = 64 << 10
 
+// mostAcks is how many acknowledgements go into one frame: few enough for any max_frame, which is 64 at least.
+const mostAcks = 15
+
 // outbox holds the frames that wait for a link. Callers of Send fill it and the link's writer empties it.
 type outbox struct {
 	ready chan struct{} // room for one: there is something to take
 	limit int           // static
 
 	mu      sync.Mutex
-	data    []byte // whole frames
-	longest int    // body of them
-	control []byte // whole frames of the present link, which go before the data
-	queued  uint64 // bytes of data ever put
-	taken   uint64 // of them, bytes ever taken
-	max     int    // longest body that the gateway takes, as far as known
-	closed  error  // why nothing is taken any more
+	data    []byte   // whole frames
+	longest int      // body of them
+	control []byte   // whole frames of the present link, which go before the data
+	acks    []uint32 // of the present link, which go before both
+	queued  uint64   // bytes of data ever put
+	taken   uint64   // of them, bytes ever taken
+	max     int      // longest body that the gateway takes, as far as known
+	closed  error    // why nothing is taken any more
 }
 
 func (b *outbox) init(limit int) {
@@ -54,13 +59,28 @@ func (b *outbox) put(payload []byte) (end uint64, err error) {
 func (b *outbox) putControl(frame []byte) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.control)+len(frame) > maxControl {
+	if !b.roomLocked(len(frame)) {
 		return false
 	}
 	b.control = append(b.control, frame...)
 	b.ring()
 	return true
 }
+
+// putAck queues the acknowledgement of a push of the present link; false: too much waits. Those that wait together go out
+// in one frame.
+func (b *outbox) putAck(tid uint32) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.roomLocked(4) {
+		return false
+	}
+	b.acks = append(b.acks, tid)
+	b.ring()
+	return true
+}
+
+func (b *outbox) roomLocked(n int) bool { return len(b.control)+4*len(b.acks)+n <= maxControl }
 
 func (b *outbox) ring() {
 	select {
@@ -73,7 +93,7 @@ func (b *outbox) ring() {
 func (b *outbox) newLink() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.control, b.max = b.control[:0], wire.MaxBody
+	b.control, b.acks, b.max = b.control[:0], b.acks[:0], wire.MaxBody
 }
 
 // welcome sets what the gateway takes, and has the writer look at what has waited.
@@ -91,8 +111,11 @@ func (b *outbox) welcome(maxFrame uint32) {
 func (b *outbox) take(dst []byte, data bool) (out []byte, dropped int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	for acks := range slices.Chunk(b.acks, mostAcks) {
+		dst = wire.AppendAck(dst, acks...)
+	}
 	dst = append(dst, b.control...)
-	b.control = b.control[:0]
+	b.acks, b.control = b.acks[:0], b.control[:0]
 	if !data {
 		return dst, 0
 	}

@@ -15,7 +15,7 @@ type Push struct {
 	Version uint64 // of a stored message; 0: none
 	MsgID   []byte // nil where the gateway did not tell it
 	Payload []byte // unpacked
-	Late    bool   // it came after its turn was given up
+	Late    bool   // it came after its turn was given up: later versions may have been handed over before it
 }
 
 // tids remembers which of the last pushes of a link came.
@@ -53,6 +53,9 @@ func (t *tids) has(tid uint32) bool { return t.seen[tid%tidWindow/64]&(1<<(tid%6
 func (t *tids) set(tid uint32)      { t.seen[tid%tidWindow/64] |= 1 << (tid % 64) }
 func (t *tids) clear(tid uint32)    { t.seen[tid%tidWindow/64] &^= 1 << (tid % 64) }
 
+// keptBuffer is how large a buffer may be to be kept for the next payload.
+const keptBuffer = 1 << 20
+
 // inflater unpacks payloads into a buffer of its own.
 type inflater struct {
 	reader *gzip.Reader
@@ -72,6 +75,9 @@ func (f *inflater) unpack(packed []byte, limit int) ([]byte, error) {
 	if err != nil {
 		f.reader = nil
 		return nil, err
+	}
+	if f.out.Cap() > keptBuffer {
+		f.out = bytes.Buffer{}
 	}
 	f.out.Reset()
 	n, err := io.Copy(&f.out, io.LimitReader(f.reader, int64(limit)+1))
@@ -102,15 +108,39 @@ func (l *link) push(rest []byte) error {
 			return nil
 		}
 	}
-	if l.tids.fresh(p.TID) {
-		c.o.OnPush(Push{p.TID, p.Version, p.MsgID, p.Payload, p.Flags&wire.FlagLate != 0})
-	} else {
+	if !l.tids.fresh(p.TID) || !c.hand(p) {
 		c.count.doubles.Add(1)
 	}
 	if p.Flags&wire.FlagAck == 0 {
 		return nil
 	}
 	c.count.acks.Add(1)
-	l.scratch = wire.AppendAck(l.scratch[:0], p.TID)
-	return l.control(l.scratch)
+	if !c.out.putAck(p.TID) {
+		return ErrStalled
+	}
+	return nil
+}
+
+// hand gives a push to the application; false: it had it before.
+func (c *Client) hand(p wire.Push) bool {
+	j := c.record.judge(p)
+	if j.rewound {
+		c.count.rewinds.Add(1)
+	}
+	if j.gap.From != 0 {
+		c.count.missed.Add(j.gap.To - j.gap.From + 1)
+		if c.o.Hole != nil {
+			c.o.Hole(j.gap.From, j.gap.To)
+		}
+	}
+	if j.double {
+		return false
+	}
+	late := j.late || p.Flags&wire.FlagLate != 0
+	if late {
+		c.count.late.Add(1)
+	}
+	c.o.OnPush(Push{p.TID, p.Version, p.MsgID, p.Payload, late})
+	c.record.done(p)
+	return true
 }

@@ -21,6 +21,7 @@ func (l *link) read() {
 			l.heard.Store(int64(time.Since(l.start)))
 			l.in = l.in[:len(l.in)+n]
 			l.err = l.frames()
+			l.c.save()
 		}
 		if err != nil && l.err == nil {
 			l.err = fmt.Errorf("client: read: %w", err)
