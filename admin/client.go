@@ -31,6 +31,7 @@ type Client struct {
 	endpoint endpoint
 	token    string
 	http     *http.Client
+	silence  time.Duration // after which a stream counts as dead
 }
 
 // Dial makes a Client for the daemon at addr: the path of its control socket,
@@ -56,7 +57,7 @@ func Dial(addr, token string) (*Client, error) {
 		},
 		DisableKeepAlives: true,
 	}
-	return &Client{endpoint: e, token: token, http: &http.Client{Transport: t, Timeout: clientTimeout}}, nil
+	return &Client{endpoint: e, token: token, http: &http.Client{Transport: t}, silence: streamSilence}, nil
 }
 
 // Status asks how the daemon is.
@@ -88,6 +89,22 @@ func (c *Client) Drain(ctx context.Context, r DrainRequest) error {
 
 // do makes one request and returns the body of a good answer.
 func (c *Client) do(ctx context.Context, method, path string, body []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, clientTimeout)
+	defer cancel()
+	w, err := c.open(ctx, method, path, body)
+	if err != nil {
+		return nil, err
+	}
+	defer w.Close()
+	b, err := io.ReadAll(io.LimitReader(w, maxAnswer))
+	if err != nil {
+		return nil, c.explain(err)
+	}
+	return b, nil
+}
+
+// open makes one request and returns the body of a good answer while it comes.
+func (c *Client) open(ctx context.Context, method, path string, body []byte) (io.ReadCloser, error) {
 	r, err := http.NewRequestWithContext(ctx, method, c.url(path), bytes.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -99,15 +116,15 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte) ([]by
 	if err != nil {
 		return nil, c.explain(err)
 	}
+	if w.StatusCode == http.StatusOK {
+		return w.Body, nil
+	}
 	defer w.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(w.Body, maxAnswer))
 	if err != nil {
 		return nil, c.explain(err)
 	}
-	if w.StatusCode != http.StatusOK {
-		return nil, c.refused(w, b)
-	}
-	return b, nil
+	return nil, c.refused(w, b)
 }
 
 func (c *Client) url(path string) string {

@@ -15,6 +15,11 @@
 //	/metrics              all           all                  token
 //	everything else       all           token                token
 //
+// Where the Source has People, a daemon with links, there is more: POST /v1/push,
+// GET /v1/users, /v1/users/USER, and /v1/presence, a stream of a JSON line for each
+// device that comes or goes, with an empty line now and then as a sign of life.
+// An order that was given is carried out whether its client waits or not.
+//
 // A Unix socket is guarded by its file mode, 0660. A TCP address that is not
 // loopback must be given a token. For a loopback one without a token, New
 // makes a random one and leaves it in the file admin.token beside the first

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"strings"
 	"time"
 )
 
@@ -82,19 +80,4 @@ func parseDrain(body []byte) (DrainRequest, error) {
 }
 
 // drainError turns what encoding/json says into a sentence for an operator.
-func drainError(err error) error {
-	var syntax *json.SyntaxError
-	var kind *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &syntax), errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("the body is not JSON")
-	case errors.As(err, &kind) && kind.Field != "":
-		return fmt.Errorf("%s: a %s does not fit there", kind.Field, kind.Value)
-	case errors.As(err, &kind):
-		return errors.New("the body is not a JSON object")
-	}
-	if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-		return fmt.Errorf("unknown field %s: a drain takes within, undo and exit", field)
-	}
-	return err
-}
+func drainError(err error) error { return jsonError(err, "a drain takes within, undo and exit") }

@@ -81,6 +81,35 @@ func (s *source) Drain(ctx context.Context, r admin.DrainRequest) error {
 	return s.drain(ctx, r)
 }
 
+// folk is a Source with People, made of functions too.
+type folk struct {
+	source
+	push     func(context.Context, admin.PushRequest) (admin.Pushed, error)
+	users    func(context.Context) (admin.Users, error)
+	devices  func(ctx context.Context, user string) ([]admin.Device, error)
+	presence func(ctx context.Context, after string, wait time.Duration) ([]admin.PresenceEvent, string, error)
+}
+
+func (f *folk) Push(ctx context.Context, r admin.PushRequest) (admin.Pushed, error) {
+	defer f.enter()()
+	return f.push(ctx, r)
+}
+
+func (f *folk) Users(ctx context.Context) (admin.Users, error) {
+	defer f.enter()()
+	return f.users(ctx)
+}
+
+func (f *folk) Devices(ctx context.Context, user string) ([]admin.Device, error) {
+	defer f.enter()()
+	return f.devices(ctx, user)
+}
+
+func (f *folk) Presence(ctx context.Context, after string, wait time.Duration) ([]admin.PresenceEvent, string, error) {
+	defer f.enter()()
+	return f.presence(ctx, after, wait)
+}
+
 // logs collects what a Server logs.
 type logs struct {
 	mu sync.Mutex

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,12 +11,10 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"strings"
 
 	"github.com/prometheus/common/expfmt"
 )
-
-// maxBody bounds the body of a request.
-const maxBody = 64 << 10
 
 // route is one path: the method it takes (GET takes HEAD too), who needs no
 // token, and what is done.
@@ -23,16 +22,39 @@ type route struct {
 	method string
 	open   access
 	serve  func(http.ResponseWriter, *http.Request)
+	body   int64 // bytes at most; 0: maxBody
 }
 
+// table is all paths. One that ends in a slash stands for all that begin with
+// it and go on.
 func (s *Server) table() map[string]route {
-	return map[string]route{
-		"/healthz":   {http.MethodGet, anybody, s.serveHealthy},
-		"/readyz":    {http.MethodGet, anybody, s.serveReady},
-		"/metrics":   {http.MethodGet, loopback, s.serveMetrics},
-		"/v1/status": {http.MethodGet, nobody, s.serveStatus},
-		"/v1/drain":  {http.MethodPost, nobody, s.serveDrain},
+	t := map[string]route{
+		"/healthz":   {method: http.MethodGet, open: anybody, serve: s.serveHealthy},
+		"/readyz":    {method: http.MethodGet, open: anybody, serve: s.serveReady},
+		"/metrics":   {method: http.MethodGet, open: loopback, serve: s.serveMetrics},
+		"/v1/status": {method: http.MethodGet, serve: s.serveStatus},
+		"/v1/drain":  {method: http.MethodPost, serve: s.serveDrain},
 	}
+	if s.people.of != nil {
+		t["/v1/push"] = route{method: http.MethodPost, serve: s.servePush, body: maxPush}
+		t["/v1/users"] = route{method: http.MethodGet, serve: s.serveUsers}
+		t[devicesPath] = route{method: http.MethodGet, serve: s.serveDevices}
+		t["/v1/presence"] = route{method: http.MethodGet, serve: s.servePresence}
+	}
+	return t
+}
+
+// route finds the one of a path.
+func (s *Server) route(path string) (route, bool) {
+	t, known := s.routes[path]
+	if known && !strings.HasSuffix(path, "/") {
+		return t, true
+	}
+	if rest, ok := strings.CutPrefix(path, devicesPath); ok && rest != "" {
+		t, known = s.routes[devicesPath]
+		return t, known
+	}
+	return route{}, false
 }
 
 // ServeHTTP answers one request, of any listener.
@@ -45,8 +67,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	t, known := s.routes[r.URL.Path]
+	t, known := s.route(r.URL.Path)
+	r.Body = http.MaxBytesReader(w, r.Body, cmp.Or(t.body, maxBody))
 	switch {
 	case !s.allowed(t.open, r):
 		s.refuseStranger(w)
@@ -134,16 +156,11 @@ func (s *Server) serveMetrics(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) serveDrain(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
-	var long *http.MaxBytesError
-	if errors.As(err, &long) {
-		refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body has more than %d bytes", maxBody))
+	body, ok := readBody(w, r)
+	if !ok {
 		return
 	}
-	var d DrainRequest
-	if err == nil {
-		d, err = parseDrain(body)
-	}
+	d, err := parseDrain(body)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, err.Error())
 		return
@@ -205,11 +222,17 @@ func (s *Server) fail(w http.ResponseWriter, err error) {
 	code := http.StatusServiceUnavailable // hung, or we are closing
 	var p *PanicError
 	var no *refusedError
+	var bad *InvalidError
+	var away *NotOnlineError
 	switch {
 	case errors.As(err, &p):
 		code = http.StatusInternalServerError
 	case errors.As(err, &no):
 		code = http.StatusConflict
+	case errors.As(err, &bad):
+		code = http.StatusBadRequest
+	case errors.As(err, &away):
+		code = http.StatusNotFound
 	}
 	refuse(w, code, err.Error())
 }

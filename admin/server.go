@@ -19,6 +19,7 @@ import (
 // for long. Tests shorten them.
 type limits struct {
 	source time.Duration // for one answer of the Source
+	beat   time.Duration // between two signs of life of a stream
 	header time.Duration // for a request's head to arrive
 	read   time.Duration // for the whole request to arrive
 	write  time.Duration // from the head to the last byte of the answer
@@ -30,6 +31,7 @@ type limits struct {
 func defaultLimits() limits {
 	return limits{
 		source: 2 * time.Second,
+		beat:   5 * time.Second,
 		header: 5 * time.Second,
 		read:   10 * time.Second,
 		write:  20 * time.Second,
@@ -57,6 +59,7 @@ type Server struct {
 
 	calls    calls
 	draining atomic.Bool // a goroutine is in Source.Drain
+	people   *people
 
 	// Who runs: accept loops, then connections, then calls of the Source. Close
 	// waits for them in this order, as each starts only the next.
@@ -87,9 +90,11 @@ func newServer(cfg Config, src Source, log *slog.Logger, lim limits) (*Server, e
 	}
 	s := &Server{src: src, log: log, limits: lim, runtime: runtimeRegistry()}
 	s.base, s.cancel = context.WithCancel(context.Background())
+	s.people = newPeople(s.base, src)
 	s.routes = s.table()
 	s.bindCalls()
 	s.http = s.newHTTP()
+	s.http.RegisterOnShutdown(s.people.end) // who follows presence would stay for ever
 	err := s.bindAll(cfg)
 	if err == nil {
 		err = s.takeToken(cfg)

@@ -52,7 +52,16 @@ type Status struct {
 	Managers    []ManagerStatus `json:"managers"`
 	MessagesIn  uint64          `json:"messages_in"`
 	MessagesOut uint64          `json:"messages_out"`
-	Room        *RoomStatus     `json:"room,omitempty"` // nil: it is not measured
+	Room        *RoomStatus     `json:"room,omitempty"`   // nil: it is not measured
+	People      *PeopleStatus   `json:"people,omitempty"` // nil: the daemon has no links
+}
+
+// PeopleStatus is who is here, and whether others find them.
+type PeopleStatus struct {
+	Users   int    `json:"users"`
+	Devices int    `json:"devices"`
+	Routes  string `json:"routes"` // whether Redis has them: "off", "ok", or what is wrong
+	Bus     string `json:"bus"`    // whether what others publish is heard: likewise
 }
 
 // RoomStatus is how much room the box has left, and whether that reaches Redis.

@@ -49,7 +49,26 @@ func statusRows(s Status) [][2]string {
 		{"room", room(s.Room)},
 		{"traffic", traffic(s.Room)},
 		{"reports", reports(s)},
+		{"people", present(s.People)},
+		{"routes", routes(s.People)},
 	}
+}
+
+func present(p *PeopleStatus) string {
+	if p == nil {
+		return ""
+	}
+	return count(p.Users, "user") + " on " + count(p.Devices, "device")
+}
+
+func routes(p *PeopleStatus) string {
+	switch {
+	case p == nil:
+		return ""
+	case p.Routes == p.Bus:
+		return p.Routes
+	}
+	return p.Routes + "; bus: " + p.Bus
 }
 
 func room(r *RoomStatus) string {

@@ -41,7 +41,13 @@ func TestWriteStatusGolden(t *testing.T) {
 		SLB: "sh-1", Reports: "ok", Reported: roomy.At.Add(-2 * time.Second)}
 	alone := exampleStatus()
 	alone.Room = &admin.RoomStatus{Availability: 1, Reports: "off"}
+	peopled := exampleStatus()
+	peopled.People = &admin.PeopleStatus{Users: 1234, Devices: 1, Routes: "ok", Bus: "ok"}
+	unheard := exampleStatus()
+	unheard.People = &admin.PeopleStatus{Users: 1, Devices: 2, Routes: "ok", Bus: "not heard: redis is not connected"}
 	for name, s := range map[string]admin.Status{
+		"peopled":  peopled,
+		"unheard":  unheard,
 		"roomy":    roomy,
 		"alone":    alone,
 		"up":       exampleStatus(),
