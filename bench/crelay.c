@@ -119,7 +119,7 @@ static void flush(thread *t) {
     t->ndirty = 0;
 }
 
-static void *loop(void *arg) { // never returns
+static void *loop(void *arg) {
     thread *t = arg;
     struct epoll_event ev[512];
     for (;;) {
@@ -131,6 +131,7 @@ static void *loop(void *arg) { // never returns
         }
         flush(t);
     }
+    return 0; // never
 }
 
 static void open_thread(thread *t, int files) {

@@ -13,8 +13,9 @@ import (
 
 // programs are the executables of one state of the tree; an empty one was not to be built.
 type programs struct {
-	cfloor, crelay, cload, cnats, echo, manager, edged, net, netpoll string
-	dispatcher, asks, redis                                          string // the address service, its load and its Redis
+	cfloor, crelay, cload, cnats, cmanager string
+	echo, manager, edged, net, netpoll     string
+	dispatcher, asks, redis                string // the address service, its load and its Redis
 	proxies
 }
 
@@ -48,13 +49,11 @@ func (b *bench) build() error {
 	fmt.Fprintln(os.Stderr, "building")
 	b.commit, _ = b.output1(root, "git", "describe", "--always", "--dirty") // a tree without git has no name
 	in := func(name string) string { return filepath.Join(b.dir, name) }
-	b.now = programs{cfloor: in("cfloor"), crelay: in("crelay"), cload: in("cload"), cnats: in("cnats"), echo: in("echo"), manager: in("manager"), edged: in("edged"),
+	b.now = programs{cfloor: in("cfloor"), crelay: in("crelay"), cload: in("cload"), cnats: in("cnats"),
+		cmanager: in("cmanager"), echo: in("echo"), manager: in("manager"), edged: in("edged"),
 		dispatcher: in("edged"), asks: in("asks")}
 	err = errors.Join(
-		b.tool(root, "gcc", "-O2", "-pthread", "-o", b.now.cfloor, "bench/cfloor.c"),
-		b.tool(root, "gcc", "-O2", "-pthread", "-o", b.now.crelay, "bench/crelay.c"),
-		b.tool(root, "gcc", "-O2", "-pthread", "-o", b.now.cload, "bench/cload.c"),
-		b.tool(root, "gcc", "-O2", "-pthread", "-o", b.now.cnats, "bench/cnats.c"),
+		b.cBuild(root, "cfloor", "crelay", "cload", "cnats", "cmanager"),
 		b.goBuild(root, b.now.echo, "./bench/echo"),
 		b.goBuild(root, b.now.manager, "./bench/manager"),
 		b.goBuild(root, b.now.asks, "./bench/asks"),
@@ -161,6 +160,15 @@ func untarFile(root *os.Root, name string, r io.Reader) error {
 	}
 	_, err = io.Copy(f, r)
 	return errors.Join(err, f.Close())
+}
+
+// cBuild builds programs of bench/ in C.
+func (b *bench) cBuild(root string, names ...string) error {
+	var all []error
+	for _, name := range names {
+		all = append(all, b.tool(root, "gcc", "-O2", "-Wall", "-Wextra", "-pthread", "-o", filepath.Join(b.dir, name), "bench/"+name+".c"))
+	}
+	return errors.Join(all...)
 }
 
 // goBuild builds as releases are built, without cgo.

@@ -288,15 +288,7 @@ func (b *bench) serveRelayFloor(s subject) (target, error) {
 // serveGateway starts edged, after its Manager.
 func (b *bench) serveGateway(r row, s subject) (t target, err error) {
 	if s.session > 0 {
-		path, args := b.now.manager, []string{"-session", strconv.Itoa(s.session)}
-		if s.demo {
-			path, args = b.now.edged, []string{"demo", "--manager", "127.0.0.1:0"}
-		}
-		m, err := b.ready(s, path, args...)
-		if err != nil {
-			return t, err
-		}
-		if t, err = served(t, m); err != nil {
+		if t, err = b.serveManager(s); err != nil {
 			return t, err
 		}
 	}
@@ -393,9 +385,9 @@ func (b *bench) load(r row, s subject, t target) (sample, error) {
 	found := newSample(rep, rep)
 	found.put(f, rep.perFrame(0, t.own))
 	if len(t.pids) > t.own {
-		behind := managerCPU
-		if s.peer {
-			behind = backendCPU
+		behind := backendCPU
+		if s.program == gateway {
+			behind = managerCPU
 		}
 		found.put(behind, rep.perFrame(t.own, len(t.pids)))
 	}

@@ -9,16 +9,11 @@ import (
 	"math/rand/v2"
 	"net"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
-
-// natsLimit ends what hangs.
-const natsLimit = 30 * time.Second
 
 // broker is as much of a NATS server as cnats speaks to. It writes in pieces, between which it says what a client must bear.
 type broker struct {
@@ -131,24 +126,11 @@ func (b *broker) writeLocked(c net.Conn, text string) {
 	}
 }
 
-// buildCnats returns the executable.
-func buildCnats(t *testing.T) string {
-	t.Helper()
-	if _, err := exec.LookPath("gcc"); err != nil {
-		t.Skip("needs gcc:", err)
-	}
-	to := filepath.Join(t.TempDir(), "cnats")
-	if out, err := exec.Command("gcc", "-O2", "-pthread", "-o", to, "../cnats.c").CombinedOutput(); err != nil {
-		t.Fatalf("gcc: %v\n%s", err, out)
-	}
-	return to
-}
-
 // runCnats has a load exchange messages over a broker until there were enough, and returns its report, what it said, and whether
 // it was content.
 func runCnats(t *testing.T, program string, b *broker, args ...string) (report, string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), natsLimit)
+	ctx, cancel := context.WithTimeout(t.Context(), programLimit)
 	t.Cleanup(cancel)
 	backend := exec.CommandContext(ctx, program, "-m", "backend", "-t", "2", b.address)
 	ready, err := backend.StdoutPipe()
@@ -191,7 +173,7 @@ func runCnats(t *testing.T, program string, b *broker, args ...string) (report, 
 }
 
 func TestCnats(t *testing.T) {
-	program := buildCnats(t)
+	program := buildC(t, "cnats")
 	for _, args := range []string{"-c 20 -p 8 -d 0.3", "-c 3 -p 256 -s 8 -d 0.3", "-c 2 -p 4 -s 65535 -d 0.3"} {
 		t.Run(args, func(t *testing.T) {
 			b := newBroker(t)
@@ -217,7 +199,7 @@ func TestCnats(t *testing.T) {
 
 // TestCnatsFaults: whatever is not what was sent makes the load fail.
 func TestCnatsFaults(t *testing.T) {
-	program := buildCnats(t)
+	program := buildC(t, "cnats")
 	once := func(change func(msg string) string) func(string, string) string { // the hundredth message to a link
 		n := 0
 		return func(subject, msg string) string {
@@ -266,7 +248,7 @@ func TestCnatsFaults(t *testing.T) {
 
 // TestCnatsUnopened: a server that takes nobody is an error for each link.
 func TestCnatsUnopened(t *testing.T) {
-	program := buildCnats(t)
+	program := buildC(t, "cnats")
 	var out, said bytes.Buffer
 	load := exec.CommandContext(t.Context(), program, "-c", "3", "-w", "0", "-d", "0.01", "127.0.0.1:1")
 	load.Stdout, load.Stderr = &out, &said

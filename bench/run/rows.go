@@ -85,10 +85,10 @@ type subject struct {
 	session int  // gateway: a Manager lets the links in and fills their sessions up to so many bytes; 0: login none
 	long    bool // hold rows: watched for the whole of settings.hold, for its CPU
 	base    bool // of the commit that we compare with
-	peer    bool // not ours, and measured in a part of the rounds
+	peer    bool // stands beside the others, and is measured in a part of the rounds
 	trace   bool // gateway: tells of each garbage collection
 	swarm   bool // the load is edged swarm and not cload
-	demo    bool // the Manager is that of edged demo
+	manager manager
 }
 
 // clients returns the threads of the load. They do not follow the subject's loops: subjects of one row get the same load.
@@ -160,7 +160,9 @@ func allRows(set settings, cpus int) []row {
 	two := subject{who: "edged, 2 reactors", program: gateway, loops: 2, session: relaySession}
 	one := two
 	one.who, one.loops = "edged, 1 reactor", 1
-	relay := []subject{floorFree, two, one, {who: "C relay", program: relayFloor, loops: 2, peer: true}}
+	withC := two
+	withC.who, withC.manager, withC.peer = "edged, C Manager", inC, true
+	relay := []subject{floorFree, two, one, withC, {who: "C relay", program: relayFloor, loops: 2, peer: true}}
 	if set.peers {
 		relay = append(relay,
 			subject{who: "HAProxy, before a C floor", program: haproxy, loops: 2, peer: true},
@@ -186,17 +188,20 @@ func allRows(set settings, cpus int) []row {
 // relayRows returns the rows that ask more of a relay than what a message costs.
 func relayRows(set settings) []row {
 	edged := subject{who: "edged", program: gateway, loops: 2, session: relaySession}
-	traced, swarm := edged, edged
+	traced, swarm, withC := edged, edged, edged
 	traced.trace = true
+	withC.who, withC.manager = "edged, C Manager", inC
+	cRelay := subject{who: "C relay", program: relayFloor, loops: 2}
 	swarm.who, swarm.swarm = "edged swarm", true
 	demo, load := swarm, edged
-	demo.who, demo.demo = "edged swarm, demo Manager", true
+	demo.who, demo.manager = "edged swarm, demo Manager", ofDemo
 	load.who = "C load"
 	rows := []row{
 		{name: fmt.Sprintf("relay/%d-%d", set.links, talkers), mode: crowd, links: max(set.links, talkers+1), depth: 1, data: true,
 			subjects: []subject{floorFree, edged}},
 		{name: "latency", mode: paced, links: talkers, depth: 1, data: true,
-			subjects: []subject{edged, {who: "C relay", program: relayFloor, loops: 2}, floorFree}},
+			subjects: []subject{edged, cRelay, floorFree}},
+		{name: "latency/manager-c", mode: paced, links: talkers, depth: 1, data: true, subjects: []subject{withC, cRelay, floorFree}},
 		{name: "flood", mode: flooded, links: talkers, data: true, subjects: []subject{floorFree, edged}},
 		{name: fmt.Sprintf("gc/%d", set.links), mode: collect, links: set.links + fewTalkers, depth: 1, data: true, subjects: []subject{traced}},
 	}
