@@ -6,8 +6,8 @@ import (
 )
 
 // People is what a Source of a daemon with links has beside: who is here, and a way to push to them. A Server whose Source
-// has it serves /v1/push, /v1/users and /v1/presence. The methods may be called by several goroutines at once; each call
-// is given up after two seconds, when its context ends too. Errors other than a *NotOnlineError and an *InvalidError
+// has it serves /v1/push, /v1/users and /v1/presence. The methods may be called by several goroutines at once. Their contexts
+// end after one and a half seconds, and half a second later they are given up. Errors other than a *NotOnlineError and an *InvalidError
 // mean that it cannot be done now.
 type People interface {
 	// Push carries out one push and says where it went.

@@ -50,7 +50,7 @@ func askPeople[T any](ctx context.Context, s *Server, what string, f func(ctx co
 	case <-full.C:
 		return none, &BusyError{What: what, For: time.Since(began)}
 	}
-	order, cancel := context.WithTimeout(s.base, s.limits.source)
+	order, cancel := context.WithTimeout(s.base, s.limits.order())
 	landed := func(*flight[T]) {
 		cancel()
 		<-s.people.asking

@@ -101,7 +101,7 @@ type stream struct {
 	lines bytes.Buffer
 }
 
-// read waits for events, for half of what the Source has time for at most.
+// read waits for events, at most for what leaves the Source time for its answer.
 func (st *stream) read(ctx context.Context, wait time.Duration) ([]PresenceEvent, error) {
 	type page struct {
 		events []PresenceEvent
@@ -121,7 +121,7 @@ func (st *stream) read(ctx context.Context, wait time.Duration) ([]PresenceEvent
 // askStream is askPeople for who has a place among the followers already. What waits for events may be left when the client
 // goes.
 func askStream[T any](ctx context.Context, s *Server, f func(ctx context.Context) (T, error)) (T, error) {
-	order, cancel := context.WithTimeout(ctx, s.limits.source)
+	order, cancel := context.WithTimeout(ctx, s.limits.order())
 	landed := func(*flight[T]) { cancel() }
 	return launch("Presence", &s.working, func() (T, error) { return f(order) }, landed).wait(ctx, s.limits.source)
 }

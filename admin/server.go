@@ -28,6 +28,10 @@ type limits struct {
 	conns  int           // open at a time, for each address
 }
 
+// order is how long the context of a call lives. It ends before the call is given up, so that a Source that waits for others
+// has the time to say for whom.
+func (l limits) order() time.Duration { return l.source * 3 / 4 }
+
 func defaultLimits() limits {
 	return limits{
 		source: 2 * time.Second,
