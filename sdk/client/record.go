@@ -43,11 +43,9 @@ func (r *record) judge(p wire.Push) (j judgement) {
 		return j
 	}
 	s := &r.versions
-	if p.Flags&(wire.FlagLate|wire.FlagAgain) == 0 && s.passed(n, r.link) {
-		r.changed = true
-	}
 	if s.has(n) {
 		if j.double = !r.seen.another(n, p.MsgID); j.double {
+			r.noteLocked(p)
 			return j
 		}
 		// Redis has lost what it gave out: the version names another message now.
@@ -58,9 +56,8 @@ func (r *record) judge(p wire.Push) (j judgement) {
 	j.gap = s.expect(n, r.link)
 	j.late = n <= s.top
 	if j.double = r.seen.has(p.MsgID); j.double {
-		s.note(n) // stored again under another version, by a sender that repeats itself
+		r.noteLocked(p) // stored again under another version, by a sender that repeats itself
 	}
-	r.changed = true
 	return j
 }
 
@@ -72,8 +69,15 @@ func (r *record) done(p wire.Push) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.versions.note(p.Version)
-	r.changed = true
+	r.noteLocked(p)
+}
+
+// noteLocked takes in what a push with a version tells: that the application has it, and that the link has got so far.
+func (r *record) noteLocked(p wire.Push) {
+	noted := r.versions.note(p.Version)
+	inTurn := p.Flags&(wire.FlagLate|wire.FlagAgain) == 0
+	passed := inTurn && r.versions.passed(p.Version, r.link)
+	r.changed = r.changed || noted || passed
 }
 
 // news returns the Progress if it may have changed since the last call.

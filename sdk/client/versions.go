@@ -54,7 +54,7 @@ const mostHoles = 256
 type versions struct {
 	base  uint64 // the first version of which anything is known; 0: of none
 	top   uint64 // the highest that came
-	holes []hole // ascending, none beside another of the same state
+	holes []hole // ascending, none over another
 }
 
 // hole is versions that did not come.
@@ -110,7 +110,7 @@ func (s *versions) progress() Progress {
 			from = h.To + 1
 		}
 	}
-	if p.Synced < s.top {
+	if from <= s.top {
 		p.Later = append(p.Later, Range{from, s.top})
 	}
 	return p
@@ -195,15 +195,15 @@ func (s *versions) expect(n, link uint64) (gap Range) {
 	return gap
 }
 
-// note says that n, which was expected, was handed over.
-func (s *versions) note(n uint64) {
+// note says that the application has n, which was expected. changed: it did not have it before.
+func (s *versions) note(n uint64) (changed bool) {
 	if n > s.top {
 		s.top = n
-		return
+		return true
 	}
 	i := s.in(n)
 	if i < 0 {
-		return // forgotten since it was expected
+		return false
 	}
 	left, right := s.holes[i], s.holes[i]
 	left.To, right.From = n-1, n+1
@@ -216,6 +216,7 @@ func (s *versions) note(n uint64) {
 	}
 	s.holes = slices.Replace(s.holes, i, i+1, parts...)
 	s.forget()
+	return true
 }
 
 func (s *versions) forget() {
