@@ -22,6 +22,17 @@
 // sent in its turn, not that it arrived. A Link may be kept as long as one likes; one that is no more is told apart by
 // its gateway, which answers Undelivered or Refused.
 //
+// # Users, devices, rooms and everyone
+//
+// Operations that end in To act on all links of a user, of a room and so on, at every gateway with a stream to this
+// Manager: PushTo(manager.ToUser("42"), ...). Each gateway answers for itself, so one that has no link of the user says so
+// although another one has delivered; Deliveries makes one outcome of a push of it. A Sender hands messages to the queue
+// layer instead, which stores them for those who are away and finds the gateways.
+//
+//	to one link         Event or Manager.Push          now, at its gateway
+//	to whoever is here  Manager.PushTo, JoinTo, ...    now, at all gateways with a stream to this Manager
+//	that and who not    Sender.Post, Offline           now or when they come back, at all gateways
+//
 // # Order
 //
 //   - Events of one link come in their order, never two at a time, and Closed is the last.
@@ -43,6 +54,11 @@
 // loses what was on its way.
 //
 // A gateway that starts afresh has a new epoch: its links are gone without a Closed each. Handler.Lost tells it.
+//
+// # Sessions
+//
+// What a Manager needs to know of a link when it speaks next stands best in its session, which comes with every event: no
+// Manager needs a memory of links, and any of several can go on. Key is a session key with a type.
 //
 // # Messages with tags
 //

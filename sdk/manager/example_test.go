@@ -1,6 +1,7 @@
 package manager_test
 
 import (
+	"fmt"
 	"log"
 	"net"
 	"time"
@@ -11,6 +12,9 @@ import (
 	"edged/sdk/manager"
 	"edged/wire"
 )
+
+// authLevel says how much a link may do.
+var authLevel = manager.IntKey("auth.level")
 
 // A Manager that lets everybody in who has a token, and answers the call (1,0).
 func Example() {
@@ -26,7 +30,7 @@ func Example() {
 				_ = e.Close(wire.ByeLoginFailed, 0, "no token")
 				return
 			}
-			_ = e.Patch(map[string]string{"auth.level": "1"}, nil)
+			_ = e.Change(authLevel.Set(1))
 			_ = e.BindSynced(h.GetUser(), h.GetDevice(), h.GetSyncedVersion())
 
 			link := e.Link // the event is lent, a link may be kept
@@ -42,4 +46,20 @@ func Example() {
 		log.Fatal(err)
 	}
 	log.Fatal(m.Serve(listener))
+}
+
+// A command to a device, of which somebody has to know whether it arrived.
+func ExampleDeliveries() {
+	var orders manager.Deliveries
+	m := manager.New(manager.Options{Handler: manager.Handler{
+		Acked: orders.Acked, Undelivered: orders.Undelivered, Lost: orders.Lost,
+	}})
+	err := orders.PushTo(m, manager.ToDevice("meter-7", "unit"), manager.Push{Payload: []byte("off"), TTL: time.Minute},
+		func(o manager.Outcome) {
+			if !o.Acked {
+				log.Printf("meter 7 is not off: %v", o.Reason)
+			}
+		})
+	fmt.Println(err) // nobody is there to take it
+	// Output: manager: the link's gateway is gone
 }

@@ -13,8 +13,9 @@ var (
 	// ErrGone is returned for a link whose gateway has no stream to this Manager: it is away, or came back with another
 	// epoch, which means that its links of before are no more.
 	ErrGone = errors.New("manager: the link's gateway is gone")
-	// ErrFull is returned when Options.KeepBytes wait for the gateway already. Nothing was sent.
-	ErrFull = errors.New("manager: too much waits for the gateway")
+	// ErrFull is returned when as much waits as may: Options.KeepBytes for a gateway, SenderOptions.KeepBytes for the queue
+	// layer, Deliveries.Most without an outcome. Nothing was sent.
+	ErrFull = errors.New("manager: too much waits already")
 	// ErrTarget is returned for a Target that means neither a user, nor a device, a room or everyone.
 	ErrTarget = errors.New("manager: not a target")
 	// ErrTooLarge is returned for what no gateway could carry out.

@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// ErrStopped is returned by Serve of a Manager that was stopped before.
+// ErrStopped is returned by Serve of a Manager that was stopped before, and by a Sender that was closed.
 var ErrStopped = errors.New("manager: stopped")
 
 // DefaultKeepBytes is what Options.KeepBytes is when it is not set.
