@@ -112,13 +112,14 @@ func handReadDownstream(t testing.TB, b []byte) {
 		t.Fatal(err)
 	}
 	var it batch.DownItem
+	var head batch.DownHead
 	for {
 		item, _, ok := down.Items.Next()
 		if !ok {
 			return
 		}
-		if _, ok := batch.DownLink(item); !ok {
-			t.Fatal("no link")
+		if err := batch.ParseDownHead(item, &head); err != nil {
+			t.Fatal(err)
 		}
 		if err := batch.ParseDownItem(item, &it); err != nil {
 			t.Fatal(err)

@@ -42,7 +42,7 @@ func FuzzDownstream(f *testing.F) {
 			if !ok {
 				return
 			}
-			compareDownLink(t, item)
+			compareDownHead(t, item)
 		}
 	})
 }

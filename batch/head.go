@@ -3,13 +3,13 @@ package batch
 import "unicode/utf8"
 
 // DownHead is what batches are sorted by before anybody carries them out: whom an item is for, and the name of what is to
-// be done. Only the fields that belong to Target are set. Slices alias the item.
+// be done. Only the fields that belong to Target count; the others hold anything. Slices alias the item.
 type DownHead struct {
 	Target TargetKind
 	Op     Op
 	Link   Link   // TargetLink
 	User   []byte // TargetUser, TargetDevice
-	Device []byte // TargetDevice; never nil there
+	Device []byte // TargetDevice, where it is never nil; TargetUser, where it always is
 	Room   []byte // TargetRoom
 }
 
@@ -36,15 +36,10 @@ func ParseDownHead(item []byte, out *DownHead) error {
 		return ErrMalformed
 	}
 	out.Target, out.Link, out.User, out.Device, out.Room = target.Target, target.Link, target.User, target.Device, target.Room
-	out.present()
-	return nil
-}
-
-// present makes the name of a device, also of one without a letter, differ from that of no device.
-func (out *DownHead) present() {
 	if out.Target == TargetDevice && out.Device == nil {
-		out.Device = []byte{}
+		out.Device = []byte{} // a device without a name is another thing than none
 	}
+	return nil
 }
 
 // plain reads an item in the form in which everybody writes it: a target, perhaps a ref, an operation, perhaps a ref. What
@@ -55,7 +50,10 @@ func (out *DownHead) plain(item []byte) bool {
 	}
 	end := 2 + int(item[1])
 	target, rest := item[2:end:end], item[end:]
-	if rest = skipRef(rest); len(rest) < 2 {
+	if len(rest) > 0 && rest[0] == byte(downItemRef) {
+		rest = skipRef(rest)
+	}
+	if len(rest) < 2 {
 		return false
 	}
 	op := rest[0]
@@ -63,20 +61,23 @@ func (out *DownHead) plain(item []byte) bool {
 		return false
 	}
 	size, n := varint(rest[1:])
-	if n == 0 || size > uint64(len(rest)-1-n) || len(skipRef(rest[1+n+int(size):])) > 0 {
+	if n == 0 || size > uint64(len(rest)-1-n) {
+		return false
+	}
+	if rest = rest[1+n+int(size):]; len(rest) > 0 && len(skipRef(rest)) > 0 {
 		return false
 	}
 	out.Target, out.Op = TargetKind(item[0]>>3), Op(op>>3)
-	out.Link, out.User, out.Device, out.Room = Link{}, nil, nil, nil
 	return out.plainTarget(target)
 }
 
 func (out *DownHead) plainTarget(b []byte) bool {
 	switch out.Target {
 	case TargetLink:
+		out.Link = Link{}
 		return out.Link.plain(b)
 	case TargetUser:
-		out.User = b
+		out.User, out.Device = b, nil
 		return utf8.Valid(b)
 	case TargetDevice:
 		return out.plainDevice(b)

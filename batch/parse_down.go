@@ -64,32 +64,6 @@ func plainData(item []byte) (l Link, data []byte, ref uint64, ok bool) {
 	return l, data, ref, true
 }
 
-// DownLink returns the link that an item is for. It returns false if the item has another target or cannot be read. It
-// looks at the target alone: cheap enough to sort a batch by shards before it is parsed there.
-func DownLink(item []byte) (Link, bool) {
-	if l, _, _, ok := plainData(item); ok {
-		return l, true
-	}
-	var l Link
-	is := false
-	c := cursor{rest: item}
-	for c.next() {
-		switch c.tag {
-		case downItemLink:
-			is = true
-			if !l.merge(c.data) {
-				return Link{}, false
-			}
-		case downItemUser, downItemDevice, downItemRoom, downItemEveryone:
-			l, is = Link{}, false
-		}
-	}
-	if c.bad {
-		return Link{}, false
-	}
-	return l, is
-}
-
 // mergeTarget reads one member of the oneof `target`. The last one wins; the same message twice is merged.
 func (out *DownItem) mergeTarget(kind TargetKind, b []byte) bool {
 	if kind != out.Target {

@@ -159,8 +159,9 @@ func TestMalformed(t *testing.T) {
 			if err := batch.ParseDownItem(b, &down); !errors.Is(err, batch.ErrMalformed) {
 				t.Errorf("DownItem: %v", err)
 			}
-			if l, ok := batch.DownLink(append([]byte("\x0a\x02\x08\x01"), b...)); ok || l != (batch.Link{}) {
-				t.Errorf("DownLink: %v", l)
+			var head batch.DownHead
+			if err := batch.ParseDownHead(append([]byte("\x0a\x02\x08\x01"), b...), &head); !errors.Is(err, batch.ErrMalformed) {
+				t.Errorf("DownHead: %v", err)
 			}
 			compareUpstream(t, field(2, b))
 			compareDownstream(t, field(1, b))

@@ -3,10 +3,7 @@ package batch_test
 import (
 	"testing"
 
-	"google.golang.org/protobuf/proto"
-
 	"edged/api/edgedpb"
-	"edged/batch"
 )
 
 const rounds = 1000
@@ -49,25 +46,8 @@ func TestReadMergedItems(t *testing.T) {
 		compareUpstream(t, field(2, up))
 		down := c.scramble(append(marshal(t, c.downItem()), marshal(t, c.downItem())...), downDesc)
 		compareDownstream(t, field(1, down))
-		compareDownLink(t, down)
+		compareDownHead(t, down)
 	}
-}
-
-// The quick look at the target tells what the whole item tells.
-func compareDownLink(t *testing.T, item []byte) {
-	t.Helper()
-	var want edgedpb.DownItem
-	if err := proto.Unmarshal(item, &want); err != nil {
-		return
-	}
-	l, ok := batch.DownLink(item)
-	if got, want := linkMessage(l), want.GetLink(); ok != (want != nil) || ok && !proto.Equal(strippedLink(want), got) {
-		t.Fatalf("%x: link %v %v, want %v", item, l, ok, want)
-	}
-}
-
-func strippedLink(l *edgedpb.LinkRef) *edgedpb.LinkRef {
-	return &edgedpb.LinkRef{Index: l.Index, Uniq: l.Uniq}
 }
 
 // A batch that ends early is malformed or a shorter batch; never a panic, never another meaning.

@@ -57,9 +57,8 @@ func TestUsualDataReadsLikeAny(t *testing.T) {
 					len(usual.Data) != size || len(general.Data) != size || cap(usual.Data) != size {
 					t.Errorf("%v, %d bytes, ref %d: %+v and %+v", l, size, ref, usual, general)
 				}
-				if got, ok := batch.DownLink(item); !ok || got != l {
-					t.Errorf("%v: DownLink %v %v", l, got, ok)
-				}
+				compareDownHead(t, item)
+				compareDownHead(t, unknown)
 			}
 		}
 	}
