@@ -11,9 +11,13 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"edged/admin"
+	"edged/bus"
+	"edged/delivery"
 	"edged/gateway"
 	"edged/health"
+	"edged/registry"
 	"edged/relay"
+	"edged/room"
 )
 
 // maxFile bounds the text: no configuration is that large, and both parsers recurse into nested lists.
@@ -30,7 +34,12 @@ type Config struct {
 	Tuning    Tuning             `toml:"tuning"`
 	Keeper    Keeper             `toml:"keeper"`
 	Handover  Handover           `toml:"handover"`
-	Delivery  Delivery           `toml:"delivery"`
+	Delivery  delivery.Config    `toml:"delivery"`
+	Slow      gateway.Slow       `toml:"slow"`
+	Rooms     room.Limits        `toml:"rooms"`
+	Registry  registry.Config    `toml:"registry"`
+	Bus       bus.Config         `toml:"bus"`
+	Offline   Offline            `toml:"offline"`
 }
 
 // Default returns what an empty file means.
@@ -45,7 +54,12 @@ func Default() *Config {
 		Tuning:    Tuning{},
 		Keeper:    defaultKeeper(),
 		Handover:  defaultHandover(),
-		Delivery:  defaultDelivery(),
+		Delivery:  delivery.Default(),
+		Slow:      gateway.DefaultSlow(),
+		Rooms:     room.Default(),
+		Registry:  registry.Default(),
+		Bus:       bus.Default(),
+		Offline:   defaultOffline(),
 	}
 }
 

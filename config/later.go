@@ -15,7 +15,6 @@ var withoutEffect = map[string]bool{
 	"tuning":   true,
 	"keeper":   true,
 	"handover": true,
-	"delivery": true,
 }
 
 // Tuning is the [tuning] section, what the box is for; it moves to package tuning.
@@ -62,41 +61,6 @@ func defaultHandover() Handover { return Handover{Mode: "fork"} }
 func (c Handover) Validate() error {
 	var l list
 	l.oneOf("mode", c.Mode, "fork", "exec")
-	return l.err()
-}
-
-// Delivery is the [delivery] section; it moves to package delivery.
-type Delivery struct {
-	Retry      time.Duration `toml:"retry"`       // first wait for an ACK
-	Tries      int           `toml:"tries"`       // sends of one push, the first included
-	Window     int           `toml:"window"`      // unacknowledged pushes of a link
-	GzipMin    int           `toml:"gzip_min"`    // bytes of a payload from which compressing is tried
-	PackageGap time.Duration `toml:"package_gap"` // wait for a missing message of a package
-	Sample     float64       `toml:"sample"`      // share of links that are asked for a sampled ACK
-}
-
-func defaultDelivery() Delivery {
-	return Delivery{
-		Retry:      5 * time.Second,
-		Tries:      5,
-		Window:     256,
-		GzipMin:    1024,
-		PackageGap: 2 * time.Second,
-		Sample:     0.01,
-	}
-}
-
-// Validate reports every setting that cannot be meant, each with its key.
-func (c Delivery) Validate() error {
-	var l list
-	between(&l, "retry", c.Retry, 100*time.Millisecond, 10*time.Minute)
-	between(&l, "tries", c.Tries, 1, 100)
-	between(&l, "window", c.Window, 1, 65535)
-	between(&l, "gzip_min", c.GzipMin, 1, 65535)
-	between(&l, "package_gap", c.PackageGap, 10*time.Millisecond, 10*time.Minute)
-	if !(c.Sample >= 0 && c.Sample <= 1) { // so written, "not a number" is refused too
-		l.bad("sample", "%v is not between 0 and 1", c.Sample)
-	}
 	return l.err()
 }
 

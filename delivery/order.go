@@ -195,6 +195,17 @@ func (s *Orders) Whole(r OrderRef) uint64 {
 	return max(o.next, 1) - 1
 }
 
+// Reopen says that a version which had its turn did not reach the client after all: it counts as one whose turn was given
+// up, so that it may come again, late.
+func (s *Orders) Reopen(r OrderRef, version uint64) {
+	if r == 0 || !ordered(version) {
+		return
+	}
+	if o := s.order(uint32(r)); version < o.next {
+		s.reopen(o, version)
+	}
+}
+
 // GiveUp says that no version before oldest will come any more: the log does not reach back to
 // them. Then the first gap ends there, and Pop goes on without a wait.
 func (s *Orders) GiveUp(r OrderRef, now Millis, oldest uint64) OrderRef {

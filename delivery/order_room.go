@@ -94,6 +94,39 @@ func (s *Orders) skip(o *order, n uint64) {
 	o.next = n
 }
 
+// reopen makes n, which is before the next number, a hole.
+func (s *Orders) reopen(o *order, n uint64) {
+	if o.holeCount == 0 {
+		o.holes = s.holes.take(1)
+	}
+	all := s.holes.at(1, o.holes)
+	count := int(o.holeCount)
+	i := 0
+	for i < count && all[i].to < n {
+		i++
+	}
+	if i < count && n >= all[i].from && n < all[i].to {
+		return
+	}
+	if i < count && all[i].to == n {
+		all[i].to = n + 1
+		return
+	}
+	if count == maxHoles { // as skip does
+		if i == 0 {
+			all[0].from = n
+			return
+		}
+		all[1].from = all[0].from
+		copy(all, all[1:])
+		count--
+		i--
+	}
+	copy(all[i+1:count+1], all[i:count])
+	all[i] = hole{n, n + 1}
+	o.holeCount = uint8(count + 1)
+}
+
 // fill reports whether n lies in a hole, and takes it out. A hole that cannot be split, because
 // there are too many, stays.
 func (s *Orders) fill(o *order, n uint64) bool {
