@@ -67,6 +67,7 @@ type gateway struct {
 
 	mu      sync.Mutex
 	evicted []string // user/device link gateway
+	routed  []string // user/device
 }
 
 // start runs a gateway that stops with the test.
@@ -86,6 +87,11 @@ func resume(t testing.TB, r redisconn.Config, id string, epoch uint64, c registr
 			g.mu.Lock()
 			defer g.mu.Unlock()
 			g.evicted = append(g.evicted, fmt.Sprintf("%s/%s %s %s", user, device, route.Link, route.Gateway))
+		},
+		Routed: func(user, device string) {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			g.routed = append(g.routed, user+"/"+device)
 		},
 		Log: slog.New(slog.NewTextHandler(&g.book, nil)),
 	})
@@ -114,6 +120,13 @@ func (g *gateway) evictions() []string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return append([]string(nil), g.evicted...)
+}
+
+// findable is every Routed so far.
+func (g *gateway) findable() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return append([]string(nil), g.routed...)
 }
 
 // idle reports whether everything is written.

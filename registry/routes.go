@@ -33,6 +33,10 @@ type Options struct {
 	// Evicted is told, with Config.Exclusive, which link has to give way: the one of route r, in another gateway or in this
 	// one. It is called by the writer's goroutine, possibly more than once for a link, and must not wait.
 	Evicted func(user, device string, r Route)
+	// Routed is told of each user's device whose route stands in Redis since just now, or never will because its key is not
+	// ours: what was sent to the user before that may have found nobody. It is called by the writer's goroutine, possibly
+	// more than once for a link, and must not wait. It may be nil.
+	Routed func(user, device string)
 	Log     *slog.Logger // nil: none
 }
 

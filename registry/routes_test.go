@@ -74,6 +74,32 @@ func TestRoutesFollow(t *testing.T) {
 	}
 }
 
+// TestRouted: who binds is told of when others can find him, also when Redis had lost his route, and not when a walk finds it
+// as it should be.
+func TestRouted(t *testing.T) {
+	s := redistest.Start(t)
+	g := start(t, standalone(s), gw1, 1, config())
+	g.login("42", "phone", 1, 1)
+	eventually(t, "the first route", func() bool { return len(g.findable()) == 1 })
+	if routeOf(s, "42", "phone") == "" {
+		t.Error("told of before the route was there")
+	}
+	s.Do("DEL", "edged:route:{42}")
+	g.Mark("42", "phone")
+	eventually(t, "the route is back", func() bool { return len(g.findable()) == 2 })
+	g.login("43", "phone", 2, 1)
+	g.logout("42", "phone", 1, 1)
+	eventually(t, "the other's", func() bool { return len(g.findable()) == 3 && g.idle() })
+	s.Do("DEL", "edged:route:{44}")
+	s.Do("SET", "edged:route:{44}", "no hash")
+	g.login("44", "phone", 3, 1)
+	eventually(t, "one that cannot be", func() bool { return len(g.findable()) == 4 })
+	eventually(t, "walks over all of them", func() bool { return g.Routes.Stats().Visited >= 4 })
+	if got, want := g.findable(), []string{"42/phone", "42/phone", "43/phone", "44/phone"}; !slices.Equal(got, want) {
+		t.Errorf("told of %q, want %q", got, want)
+	}
+}
+
 // TestRoutesLogins is 100 racing logins, of one device and through to Redis: the route is that of the one link that is left.
 func TestRoutesLogins(t *testing.T) {
 	s := redistest.Start(t)

@@ -120,6 +120,9 @@ func (r *Routes) write(ctx context.Context, batch []task) (failed error) {
 		switch {
 		case said(err, "WRONGTYPE"):
 			r.count(func(s *RoutesStats) { s.Refused++ })
+			if t.why&change != 0 {
+				r.routed(t)
+			}
 		case err != nil:
 			again = append(again, r.unanswered(t, err))
 			if failed == nil {
@@ -173,12 +176,16 @@ func (r *Routes) settle(t *task, old string) (other claim, met bool) {
 		if t.why&unsure != 0 {
 			r.event(eventOf(t.Name, true, own))
 		}
+		if t.why&(change|unsure) != 0 {
+			r.routed(t)
+		}
 	case visited && old != "" && !ours:
 		before.Device = t.Device
 		return claim{name: t.Name, value: old, route: before}, true
 	default:
 		r.count(func(s *RoutesStats) { s.Written++ })
 		r.event(eventOf(t.Name, true, own))
+		r.routed(t)
 		if err == nil && before.Gateway != r.o.Gateway {
 			before.Device = t.Device
 			r.evict(t.Name, before)
@@ -208,6 +215,13 @@ func (r *Routes) meet(ctx context.Context, batch []task, others []claim) (failed
 	}
 	r.waiting.giveBack(again)
 	return failed
+}
+
+// routed tells that a route stands from now on, or that it cannot.
+func (r *Routes) routed(t *task) {
+	if r.o.Routed != nil && t.link != "" {
+		r.o.Routed(t.User, t.Device)
+	}
 }
 
 func (r *Routes) evict(n Name, route Route) {
