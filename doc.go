@@ -18,6 +18,7 @@
 //	dispatch     reports in Redis, and the address service that reads them
 //	room, delivery, registry, offline, bus   users, rooms, acknowledged pushes and stored messages: not bound to the
 //	             gateway yet
+//	queue        the queue layer: messages from Redis to logs and gateways
 //	sdk/manager  a kit for writing a Manager
 //	sdk/client   a Go client
 //

@@ -39,15 +39,19 @@ func ParseDispatch(name string, text []byte) (*Dispatch, error) {
 	return c, nil
 }
 
-// Check reads and checks the file at path, whichever kind it is: that of a dispatch service if it has a section that only
-// such a file has, else a gateway's. It returns what the file sets although this version does not act on it.
+// Check reads and checks the file at path, whichever kind it is: that of a dispatch service or of a queue layer if it has a
+// section that only such a file has, else a gateway's. It returns what the file sets although this version does not act on it.
 func Check(path string) (withoutEffect []string, err error) {
 	text, err := readFile(path)
 	if err != nil {
 		return nil, err
 	}
-	if ofDispatch(text) {
+	switch {
+	case ofDispatch(text):
 		_, err = ParseDispatch(path, text)
+		return nil, err
+	case ofQueue(text):
+		_, err = ParseQueue(path, text)
 		return nil, err
 	}
 	c, err := Parse(path, text)

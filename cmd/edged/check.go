@@ -13,7 +13,7 @@ import (
 func checkCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check FILE",
-		Short: "Check a configuration file, of a gateway or a dispatch service",
+		Short: "Check a configuration file, of a gateway, a dispatch service or a queue layer",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			without, err := config.Check(args[0])

@@ -51,7 +51,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(serveCommand(), dispatchCommand(), checkCommand(), ctlCommand(), demoCommand(), swarmCommand(), versionCommand())
+	root.AddCommand(serveCommand(), dispatchCommand(), queueCommand(), checkCommand(), ctlCommand(), demoCommand(), swarmCommand(), versionCommand())
 	err := root.Execute()
 	if err == nil {
 		return exitDone
