@@ -20,6 +20,7 @@ type buffer struct {
 	data []byte // len: filled
 	off  int    // sent or used up to here
 	next bufRef // the next one of the same connection's output
+	torn uint32 // in the first one of an output: bytes from off to where its first whole piece begins
 }
 
 // buffers is one loop's stock.
@@ -79,10 +80,19 @@ func (b *buffers) giveBack(r bufRef) {
 		b.empty = append(b.empty, r)
 		return
 	}
-	e.data, e.off, e.next = e.data[:0], 0, 0
+	e.data, e.off, e.next, e.torn = e.data[:0], 0, 0, 0
 	b.idle += size
 	class := bufferClass(size)
 	b.kept[class] = append(b.kept[class], r)
+}
+
+// giveBackFrom takes back a lent buffer and all behind it.
+func (b *buffers) giveBackFrom(r bufRef) {
+	for r != 0 {
+		next := b.table[r].next
+		b.giveBack(r)
+		r = next
+	}
 }
 
 // trim drops the memory that is kept for the next borrower.

@@ -10,6 +10,7 @@
 // no state of this process, and its data is the Conn, never a pointer: both let a successor process take the epoll over.
 //
 // Buffers are lent. A connection owns none while it is quiet; it holds one while a message is half received or half sent.
+// Output waits here as a row of pieces, each what one Write was given; Thin takes pieces out of the row of a slow peer.
 // Input is read into one buffer of the loop and lent to Handler.Read; what that does not use comes again with more behind it.
 //
 // All descriptors are non-blocking and all system calls but the long wait are raw, so that the Go scheduler does not take

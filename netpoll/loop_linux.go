@@ -58,6 +58,7 @@ type work struct {
 	linger   []lingerer    // in the order of their ends
 	lingerAt int           // first one still there
 	iov      []unix.Iovec
+	head     [seenHead]byte // of a piece that lies over several buffers
 }
 
 type lingerer struct {

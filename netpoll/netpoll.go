@@ -33,8 +33,8 @@ type Handler interface {
 	// Read lends what was received, behind what an earlier Read left unused, and returns how much of it is used up.
 	Read(c Conn, in []byte) (used int)
 	// Backlog reports that the kernel stopped taking output, or that the high-water mark refused a Write (pending bytes
-	// are waiting), or that it took all again (pending is 0). With pending over 0 it is no place for a Write to c, which
-	// would call it again.
+	// are waiting), or that it has room again and nothing waits (pending is 0). With pending over 0 it is no place for a Write
+	// to c, which would call it again; Thin may make room here.
 	Backlog(c Conn, pending int)
 	// Closed is called once for each Opened, and for a Dial that came to nothing. why is nil after Close and Abort,
 	// io.EOF when the peer ended the stream; what was written to c before that is still sent if the peer takes it. The tag
@@ -60,6 +60,12 @@ type Config struct {
 	UserTimeout time.Duration // TCP_USER_TIMEOUT of accepted connections; default 30 s
 	Pin         []int         // CPU of each loop; empty: not pinned
 	SchedBatch  bool          // loops run under SCHED_BATCH
+
+	// Piece returns the length of the piece of output that begins with head; without it Thin drops nothing. A piece is what
+	// one Write was given. Piece is called on every loop's thread, by Thin and where the kernel takes a part of the output;
+	// where no piece begins it returns 0, and Thin goes no further.
+	Piece     func(head []byte) int
+	PieceHead int // bytes that head has at least, and so every piece; 1 to 64, default 2
 }
 
 func (c *Config) setDefaults() error {
@@ -73,6 +79,7 @@ func (c *Config) setDefaults() error {
 	def(&c.ReadBuffer, 64<<10)
 	def(&c.MaxInput, 128<<10)
 	def(&c.HighWater, 64<<10)
+	def(&c.PieceHead, 2)
 	if c.Linger == 0 {
 		c.Linger = 2 * time.Second
 	}
@@ -90,6 +97,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("netpoll: %d CPUs to pin %d loops to", len(c.Pin), c.Loops)
 	case c.KernelBytes < 0 || c.Linger < 0 || c.UserTimeout < 0:
 		return errors.New("netpoll: a bound below zero")
+	case c.PieceHead < 0 || c.PieceHead > seenHead:
+		return fmt.Errorf("netpoll: a head of %d bytes is not between 1 and %d", c.PieceHead, seenHead)
 	}
 	for _, n := range []int{c.ReadBuffer, c.MaxInput, c.HighWater} {
 		if n < 0 || n > maxConfigured {

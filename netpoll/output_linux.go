@@ -7,7 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mostIovecs bounds one writev. Output is at most HighWater and one more Write, in buffers of growing size.
+// mostIovecs bounds one writev. Output is at most HighWater and one more Write, in buffers of growing size: with the largest
+// HighWater 12 of them, and a few for a Write beyond any buffer.
 const mostIovecs = 16
 
 // firstOutput is the least that is lent for output: several small messages of a turn then leave by a plain send, which costs the
@@ -95,11 +96,7 @@ func (l *Loop) outputRoom(r *conn, n int) *buffer {
 }
 
 func (l *Loop) dropOutput(r *conn) {
-	for ref := r.out; ref != 0; {
-		next := l.at(ref).next
-		l.buffers.giveBack(ref)
-		ref = next
-	}
+	l.giveBackFrom(r.out)
 	r.out, r.outLast, r.pending = 0, 0, 0
 }
 
@@ -128,6 +125,7 @@ func (l *Loop) send(c Conn, r *conn) {
 // sendSome gives the kernel what it takes of the output of c and returns why c is broken.
 func (l *Loop) sendSome(c Conn, r *conn) syscall.Errno {
 	if r.pending == 0 {
+		l.sent(c, r) // Thin may have taken all away that the kernel refused
 		return 0
 	}
 	if l.group.cfg.KernelBytes > 0 && l.overKernelBytes(r) {
@@ -184,15 +182,20 @@ func (l *Loop) sendBuffers(r *conn) (int, syscall.Errno) {
 	return sendv(r.fd, iov)
 }
 
-// dropSent gives back the buffers whose n bytes are sent.
+// dropSent gives back the buffers whose n bytes are sent. Where a piece was cut in two, which only the bytes that go now can
+// tell, the first buffer left remembers it.
 func (l *Loop) dropSent(r *conn, n int) {
+	torn := 0
+	if n < int(r.pending) {
+		torn = l.tear(r, n)
+	}
 	r.pending -= uint32(n)
 	for n > 0 {
 		b := l.at(r.out)
 		left := len(b.data) - b.off
 		if n < left {
 			b.off += n
-			return
+			break
 		}
 		n -= left
 		ref := r.out
@@ -201,7 +204,9 @@ func (l *Loop) dropSent(r *conn, n int) {
 	}
 	if r.out == 0 {
 		r.outLast = 0
+		return
 	}
+	l.at(r.out).torn = uint32(torn)
 }
 
 // overKernelBytes looks at what the peer has acknowledged, once more than lookBytes may be outstanding. TCP_NOTSENT_LOWAT

@@ -1,0 +1,53 @@
+package netpoll
+
+// TakeOver opens a connection of a socket that the test has made, on the loop's thread.
+func (l *Loop) TakeOver(fd int) { l.takeOver(fd, 0) }
+
+// Output is the output of one connection on a loop that does not run: a test takes from it as a kernel would, or lets it
+// send to a socket that takes all.
+type Output struct {
+	*Loop
+	Conn Conn
+}
+
+// NewOutput returns an output to fd; below zero to none, so that nothing but Take and Sent empties it.
+func NewOutput(cfg Config, fd int) *Output {
+	if err := cfg.setDefaults(); err != nil {
+		panic(err)
+	}
+	l := &Loop{group: &Group{cfg: cfg}}
+	l.slots = newSlots(1)
+	slot, _ := l.take(fd)
+	r := &l.conns[slot]
+	if r.flags = open; fd < 0 {
+		r.flags |= blocked
+	}
+	return &Output{l, makeConn(slot, r.gen)}
+}
+
+// Take removes the next n bytes and returns them.
+func (o *Output) Take(n int) []byte {
+	r := o.live(o.Conn)
+	var b []byte
+	for ref := r.out; len(b) < n; ref = o.at(ref).next {
+		in := o.at(ref).data[o.at(ref).off:]
+		b = append(b, in[:min(n-len(b), len(in))]...)
+	}
+	o.Sent(n)
+	return b
+}
+
+// Sent removes the next n bytes.
+func (o *Output) Sent(n int) { o.dropSent(o.live(o.Conn), n) }
+
+// Flush does what comes at the end of a turn.
+func (o *Output) Flush() { o.flushDirty() }
+
+// Chain returns how many buffers the output has, how many bytes they have room for, and the most that one send takes of them.
+func (o *Output) Chain() (buffers, room, most int) {
+	for ref := o.live(o.Conn).out; ref != 0; ref = o.at(ref).next {
+		buffers++
+		room += cap(o.at(ref).data)
+	}
+	return buffers, room, mostIovecs
+}
