@@ -1,8 +1,10 @@
 package relay_test
 
 import (
+	"sync/atomic"
 	"testing"
 
+	"edged/api/edgedpb"
 	"edged/batch"
 	"edged/relay"
 )
@@ -91,4 +93,43 @@ func TestUserItemsFindTheirShards(t *testing.T) {
 		t.Fatal(err)
 	}
 	same(t, g.data(0, 1), []string{"g"})
+}
+
+// By a Manager's stream, in generated code: its casts tell who it is, and one that is repeated is cast once.
+func TestCastsOfManagers(t *testing.T) {
+	a, b := newManager(t, "a"), newManager(t, "b")
+	sa := start(t, a)
+	var asked atomic.Int64
+	g := newGateway(t, setup{addresses: []string{sa.address, start(t, b).address}, shards: 2, change: func(o *relay.Options) {
+		o.UserShards = func(user, device []byte) relay.Shards { return relay.Shards{1 << 1} }
+		o.Cast = func(origin int, item []byte) any {
+			asked.Add(1)
+			return origin
+		}
+	}})
+	for range 2 {
+		g.want(0, relay.EventUp)
+		g.want(1, relay.EventUp)
+	}
+	data := &edgedpb.DownItem_Data{Data: []byte("x")}
+	room := &edgedpb.DownItem{Target: &edgedpb.DownItem_Room{Room: "r"}, What: data}
+	user := &edgedpb.DownItem{Target: &edgedpb.DownItem_User{User: "u"}, What: data}
+	for m, from := range []*manager{a, b} {
+		from.until(0, "the stream", func(b *book) bool { return b.stream != nil })
+		from.push(0, user, room, user)
+		for shard, kinds := range [][]relay.EventKind{{relay.EventCast}, {relay.EventItems, relay.EventCast, relay.EventItems}} {
+			for _, kind := range kinds {
+				if e := g.want(shard, kind); e.Manager != m || kind == relay.EventCast && e.Cast != m {
+					t.Errorf("shard %d: %v of Manager %d, cast %v", shard, kind, e.Manager, e.Cast)
+				}
+			}
+		}
+		g.until(0, m, "the count", func(s relay.StreamStats) bool { return s.Received.Items == 3 })
+	}
+	a.until(0, "our receipt", func(b *book) bool { return b.receipt == 1 })
+	a.raw(0, &edgedpb.Downstream{Seq: 1, Items: []*edgedpb.DownItem{room}})
+	g.until(0, 0, "the repeat", func(s relay.StreamStats) bool { return s.Repeated == 1 })
+	if n := asked.Load(); n != 2 {
+		t.Errorf("%d casts", n)
+	}
 }

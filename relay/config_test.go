@@ -73,7 +73,7 @@ func TestValidate(t *testing.T) {
 func TestNames(t *testing.T) {
 	for kind, want := range map[relay.EventKind]string{
 		relay.EventItems: "items", relay.EventUp: "up", relay.EventNew: "new", relay.EventGone: "gone",
-		relay.EventRoom: "room", 0: "unknown",
+		relay.EventRoom: "room", relay.EventCast: "cast", 0: "unknown",
 	} {
 		if got := kind.String(); got != want {
 			t.Errorf("kind %d is %q, want %q", kind, got, want)

@@ -21,6 +21,18 @@
 // the shard stops reading, and EventRoom tells it to go on. In the other direction a full lane
 // makes the receiver wait, and HTTP/2 flow control the Manager. Nothing is dropped to make room.
 //
+// # Where an item goes
+//
+// The receiver sorts a Downstream's items by their heads alone (batch.ParseDownHead). One for a link goes to
+// the shard that owns the link. One for a user or device goes to every shard that Options.UserShards names,
+// and to those that may not have carried out a bind of that user yet which stood before it on the same
+// stream. One for a room or everyone becomes a value, by Options.Cast, that every shard gets. What all that
+// says nothing about goes to the stream's own shard. For each shard the order of a stream is kept, casts
+// included; between shards there is none.
+//
+// An Inlet is the same for batches that no stream brings. It waits for a shard for a bounded time only, and
+// then drops and counts what that one has no room for: there is no flow control behind it.
+//
 // # Keepalive
 //
 // A stream on which nothing arrives is probed every 10 s, so that a frozen Manager is noticed. A
@@ -29,5 +41,5 @@
 // themselves, and gRPC doubles the interval each time.
 //
 // The package must never know epoll, the clients' frames or Redis, nor what an item means: of an
-// item it reads the link's index alone.
+// item it reads whom it is for, and whether it is a bind.
 package relay

@@ -9,10 +9,8 @@ import (
 // shard, whose next Next brings it back to the pool.
 type inbound struct {
 	b      []byte
-	charge int // bytes counted in the quota of the shard that has it
-	// binds is the splitter's count of buffers with binds that the shard has not carried out yet, if this
-	// is one of them.
-	binds *atomic.Int32
+	charge int      // bytes counted in the quota of the shard that has it
+	binds  *binding // where it is counted, if it holds a bind
 }
 
 func newBuffers() *sync.Pool {
@@ -23,7 +21,7 @@ func newBuffers() *sync.Pool {
 // collector.
 func recycle(pool *sync.Pool, in *inbound) {
 	if in.binds != nil {
-		in.binds.Add(-1)
+		in.binds.done.Add(1)
 		in.binds = nil
 	}
 	if cap(in.b) <= keepCap {

@@ -1,7 +1,6 @@
 package relay_test
 
 import (
-	"context"
 	"errors"
 	"testing"
 	"time"
@@ -69,34 +68,5 @@ func TestInletWithoutLinks(t *testing.T) {
 		if st := g.relay.Stats().Inlets[0]; st.LinkItems != 4 || st.Received.Items != 6 {
 			t.Errorf("stats %+v", st)
 		}
-	}
-}
-
-// Stop lets nobody wait, and no shard is woken after it.
-func TestStopEndsInlets(t *testing.T) {
-	g := newGateway(t, setup{})
-	in := g.relay.NewInlet(true)
-	var err error
-	for err == nil {
-		err = in.Deliver(down("x", 0), 0)
-	}
-	if !errors.Is(err, relay.ErrBusy) {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- in.Deliver(down("x", 0), time.Hour) }()
-	time.Sleep(time.Millisecond) // it begins to wait, or finds the end: either is right
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	if err := g.relay.Stop(ctx); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case err := <-done:
-		if !errors.Is(err, relay.ErrStopped) {
-			t.Error(err)
-		}
-	case <-ctx.Done():
-		t.Fatal("Deliver waits on after Stop")
 	}
 }

@@ -1,8 +1,8 @@
 package relay
 
 import (
+	"hash/maphash"
 	"sync"
-	"sync/atomic"
 
 	"edged/batch"
 )
@@ -24,98 +24,126 @@ type splitter struct {
 	links   bool // items for links are let through
 	options *Options
 	buffers *sync.Pool
-	waiting func() <-chan struct{} // closed when a delivery should wait for room no longer
-	// binding counts for each shard the buffers of this splitter that hold a bind and were not given
-	// back yet. It is nil where nobody needs to know.
-	binding []atomic.Int32
+	waiting func() <-chan struct{} // its channel is closed when a delivery is to wait for room no longer
+	seed    maphash.Seed           // of users
 
-	// Of the batch under way; owned by the receiver.
-	parts   []*inbound // one for each shard while a batch is taken apart
-	bound   Shards     // shards whose binding may not be 0
+	// Owned by the receiver.
+	bindings []binding // one for each shard; nil where nobody is asked for the shards of a user
+	bound    Shards    // the shards with a binding that may not be idle
+
+	// Of the batch under way.
+	parts   []*inbound // one for each shard while the batch is taken apart
 	head    batch.DownHead
 	set     Shards
 	left    int    // items left out
 	dropped int    // items that found no room, once for each shard
-	late    Shards // shards that dropped some: what stands behind is dropped too
+	late    Shards // the shards without room: what stands behind is dropped too
 }
 
 func newSplitter(r *Relay, self, manager int) splitter {
 	s := splitter{
 		ports: r.ports, self: self, manager: manager, links: true, options: &r.options, buffers: r.buffers,
-		parts: make([]*inbound, len(r.ports)),
+		seed: maphash.MakeSeed(), parts: make([]*inbound, len(r.ports)),
 	}
 	if len(r.ports) > 1 && r.options.UserShards != nil {
-		s.binding = make([]atomic.Int32, len(r.ports))
+		s.bindings = make([]binding, len(r.ports))
 	}
 	return s
 }
 
 // deliver hands in over and returns the number of its items; false: some found no room while they could
-// wait. As long as all items are for one shard nothing is copied, and usually that one gets the buffer as
-// it is.
+// wait. Usually all items are for one shard, which then gets the buffer as it is.
 func (s *splitter) deliver(in *inbound, items batch.Items) (n int, ok bool) {
 	s.left, s.dropped, s.late = 0, 0, Shards{}
-	first, whole := s.self, true
-	if s.blind() {
-		n = items.Count()
-	} else {
-		for ; ; n++ {
-			item, raw, ok := items.Next()
-			if !ok {
-				break
-			}
-			to, bind := s.judge(item)
-			if n == 0 {
-				first = to
-			}
-			if whole && (to < 0 || to != first) {
-				whole = false
-				s.takeApart(in, first, n, len(in.b)-items.Left()-len(raw))
-			}
-			if !whole {
-				s.put(to, item, raw)
-			}
-			if bind && to >= 0 {
-				s.binds(in, to, whole)
-			}
-		}
-	}
-	if whole && n > 0 {
-		s.send(first, in)
-	} else {
+	to, n, bytes := s.look(in, items)
+	rest := in.b[bytes:]
+	switch {
+	case n == 0:
+		n = s.takeApart(rest)
 		recycle(s.buffers, in)
-		s.flush()
+	case len(rest) == 0:
+		s.send(to, in)
+	default:
+		p := s.part(to)
+		p.b = append(p.b, in.b[:bytes]...)
+		p.binds, in.binds = in.binds, nil
+		n += s.takeApart(rest)
+		recycle(s.buffers, in)
 	}
 	return n, s.dropped == 0
 }
 
-// blind says that it does not matter what the items are: there is one shard, and it gets them all.
-func (s *splitter) blind() bool {
-	return len(s.ports) == 1 && s.links && s.options.Cast == nil
+// look walks over the items that, from the first one on, are all for one shard. There are n of them within
+// the first bytes of the batch; if they are all that it has, that is its length.
+func (s *splitter) look(in *inbound, items batch.Items) (to, n, bytes int) {
+	if len(s.ports) == 1 && s.links && s.options.Cast == nil {
+		return 0, items.Count(), len(in.b) // whatever they are
+	}
+	for {
+		bytes = len(in.b) - items.Left()
+		item, _, ok := items.Next()
+		if !ok {
+			return to, n, len(in.b)
+		}
+		shard := s.judge(item)
+		if n == 0 {
+			to = shard
+		}
+		if shard < 0 || shard != to {
+			return to, n, bytes
+		}
+		n++
+		s.noteBind(in, shard, item)
+	}
 }
 
-// judge says where an item goes, and whether a bind goes there that is to be remembered.
-func (s *splitter) judge(item []byte) (to int, bind bool) {
+// takeApart copies items, which begin at a field, to the shards' parts, sends them and returns their number.
+func (s *splitter) takeApart(b []byte) (n int) {
+	items := batch.DownItems(b)
+	for {
+		item, raw, ok := items.Next()
+		if !ok {
+			s.flush()
+			return n
+		}
+		n++
+		switch to := s.judge(item); to {
+		case nowhere:
+			s.left++
+		case everywhere:
+			s.castAll(item)
+		case several:
+			for i := s.set.Next(0); i >= 0; i = s.set.Next(i + 1) {
+				s.add(i, raw)
+			}
+		default:
+			s.noteBind(s.add(to, raw), to, item)
+		}
+	}
+}
+
+// judge says where an item goes.
+func (s *splitter) judge(item []byte) int {
 	h := &s.head
 	if batch.ParseDownHead(item, h) != nil {
-		return s.self, false // where it is found to be malformed
+		return s.self // where it is found to be malformed
 	}
 	switch h.Target {
 	case batch.TargetLink:
 		if !s.links {
-			return nowhere, false
+			return nowhere
 		}
-		return s.owner(h.Link.Index), h.Op == batch.OpBind && s.binding != nil
+		return s.owner(h.Link.Index)
 	case batch.TargetUser, batch.TargetDevice:
-		if s.binding != nil {
-			return s.users(h.User, h.Device), false
+		if s.bindings != nil {
+			return s.usersShards(h.User, h.Device)
 		}
 	case batch.TargetRoom, batch.TargetEveryone:
 		if s.options.Cast != nil {
-			return everywhere, false
+			return everywhere
 		}
 	}
-	return s.self, false
+	return s.self
 }
 
 // owner names the shard of a link. An index of no shard stays here, where it is found to be stale.
@@ -128,51 +156,48 @@ func (s *splitter) owner(index uint32) int {
 	return s.self
 }
 
-// users names the shards of a user or device. The order matters: a shard makes a bind known before it
-// gives the buffer back, so one that is not under way any more is known to UserShards by now.
-func (s *splitter) users(user, device []byte) int {
-	s.set = s.underWay()
+// usersShards names the shards of a user or device. The order matters: a shard makes a bind known before it
+// gives the buffer back, so what is found not to be under way any more is known to UserShards.
+func (s *splitter) usersShards(user, device []byte) int {
+	s.set = s.underWay(user)
 	s.set.Union(s.options.UserShards(user, device))
-	to := s.set.Next(0)
-	if to < 0 || to >= len(s.ports) {
+	first := s.set.Next(0)
+	if first < 0 {
 		return s.self
 	}
-	if next := s.set.Next(to + 1); next >= 0 && next < len(s.ports) {
-		return several
+	if s.set.Next(first+1) < 0 {
+		return first
 	}
-	return to
+	return several
 }
 
-// underWay returns the shards that have not carried out a bind of this splitter yet.
-func (s *splitter) underWay() Shards {
+// underWay returns the shards that may not have carried out a bind of the user yet.
+func (s *splitter) underWay(user []byte) (set Shards) {
+	if s.bound.Empty() {
+		return set
+	}
+	hash := maphash.Bytes(s.seed, user)
 	for i := s.bound.Next(0); i >= 0; i = s.bound.Next(i + 1) {
-		if s.binding[i].Load() == 0 {
+		switch b := &s.bindings[i]; {
+		case b.idle():
 			s.bound.Remove(i)
+		case b.has(hash):
+			set.Add(i)
 		}
 	}
-	return s.bound
+	return set
 }
 
-// binds remembers that the buffer in which an item for a shard lies holds a bind.
-func (s *splitter) binds(in *inbound, to int, whole bool) {
-	if !whole {
-		in = s.parts[to]
-	}
-	if in != nil && in.binds == nil {
-		in.binds = &s.binding[to]
-		in.binds.Add(1)
-		s.bound.Add(to)
-	}
-}
-
-// takeApart begins the parts of a batch whose first n items, within its first bytes, are all for one shard.
-func (s *splitter) takeApart(in *inbound, first, n, bytes int) {
-	if n == 0 {
+// noteBind remembers the user if the item just judged is a bind. It lies in the buffer in; nil: nowhere.
+func (s *splitter) noteBind(in *inbound, to int, item []byte) {
+	if s.head.Op != batch.OpBind || s.bindings == nil || in == nil {
 		return
 	}
-	p := s.part(first)
-	p.b = append(p.b, in.b[:bytes]...)
-	p.binds, in.binds = in.binds, nil
+	var it batch.DownItem
+	if batch.ParseDownItem(item, &it) == nil && it.Target == batch.TargetLink {
+		s.bindings[to].note(in, maphash.Bytes(s.seed, it.Bind.User))
+		s.bound.Add(to)
+	}
 }
 
 // part returns a shard's part of a batch that is taken apart.
@@ -184,29 +209,15 @@ func (s *splitter) part(shard int) *inbound {
 	return s.parts[shard]
 }
 
-// put copies an item to the parts of the shards that it goes to.
-func (s *splitter) put(to int, item, raw []byte) {
-	switch to {
-	case nowhere:
-		s.left++
-	case everywhere:
-		s.castAll(item)
-	case several:
-		for i := s.set.Next(0); i >= 0 && i < len(s.ports); i = s.set.Next(i + 1) {
-			s.add(i, raw)
-		}
-	default:
-		s.add(to, raw)
-	}
-}
-
-func (s *splitter) add(shard int, raw []byte) {
+// add copies an item to a shard's part, and returns that. Where there was no room it drops the item.
+func (s *splitter) add(shard int, raw []byte) *inbound {
 	if s.late.Has(shard) {
 		s.dropped++
-		return
+		return nil
 	}
 	p := s.part(shard)
 	p.b = append(p.b, raw...)
+	return p
 }
 
 // castAll tells every shard of an item, behind what stands before it.
@@ -235,9 +246,14 @@ func (s *splitter) flush() {
 
 // send gives a buffer to a shard.
 func (s *splitter) send(to int, in *inbound) {
-	if !s.ports[to].deliver(s.manager, in, s.waiting) {
-		s.late.Add(to)
-		s.dropped += batch.DownItems(in.b).Count()
-		recycle(s.buffers, in)
+	if s.ports[to].deliver(s.manager, in, s.waiting) {
+		return
 	}
+	s.late.Add(to)
+	s.dropped += batch.DownItems(in.b).Count()
+	if in.binds != nil {
+		in.binds.withdraw()
+		in.binds = nil
+	}
+	recycle(s.buffers, in)
 }
