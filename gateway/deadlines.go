@@ -37,7 +37,56 @@ func (s *shard) expire() {
 		if l.flags&latent != 0 && now.Sub(l.opened) > latentAge {
 			s.settle(place, uniq, l)
 		}
-		s.deadlines.Set(place, s.nextDeadline(l, now))
+		if l.delivers() {
+			if s.attend(place, uniq, l, now); s.links.Get(place, uniq) == nil {
+				continue
+			}
+		}
+		s.deadlines.Set(place, s.nextDeadline(place, l, now))
+	}
+}
+
+// attend does what the link's pushes need: repeats, turns that were waited for long enough, another try with the log.
+func (s *shard) attend(place, uniq uint32, l *link, now linkpool.Millis) {
+	if at, ok := s.windowDue(l); ok && !now.Before(at) {
+		if s.repeat(place, uniq, l); s.links.Get(place, uniq) == nil {
+			return
+		}
+	}
+	if l.flags&replaying != 0 {
+		if s.feedAgain(place, uniq, l); s.links.Get(place, uniq) == nil {
+			return
+		}
+	}
+	if at, ok := s.orders.Next(l.order); ok && !now.Before(linkpoolMillis(at)) {
+		s.popTurns(place, uniq, l)
+	}
+}
+
+// windowDue is when a push of the link must be repeated or given up.
+func (s *shard) windowDue(l *link) (linkpool.Millis, bool) {
+	if l.flags&latent != 0 {
+		return 0, false
+	}
+	at, ok := s.windows.Next(l.unacked)
+	return linkpoolMillis(at), ok
+}
+
+// deliveryDue is when attend must be called.
+func (s *shard) deliveryDue(place uint32, l *link, now linkpool.Millis, sooner func(linkpool.Millis)) {
+	if at, ok := s.windowDue(l); ok {
+		sooner(at)
+	}
+	if l.flags&replaying != 0 {
+		if at, ok := s.replayDue(place, now); ok {
+			sooner(at)
+		}
+		if s.replays[place].busy() {
+			return
+		}
+	}
+	if at, ok := s.orders.Next(l.order); ok {
+		sooner(linkpoolMillis(at))
 	}
 }
 
@@ -91,7 +140,7 @@ func (s *shard) quietSince(l *link) linkpool.Millis {
 }
 
 // nextDeadline is when the link must be looked at again, nothing being overdue now.
-func (s *shard) nextDeadline(l *link, now linkpool.Millis) linkpool.Millis {
+func (s *shard) nextDeadline(place uint32, l *link, now linkpool.Millis) linkpool.Millis {
 	c := &s.g.cfg
 	at := now.Deadline(s.g.checkEvery)
 	sooner := func(t linkpool.Millis) {
@@ -119,6 +168,9 @@ func (s *shard) nextDeadline(l *link, now linkpool.Millis) linkpool.Millis {
 	if every := s.g.listeners[l.listener].PingInterval; every != 0 && l.flags&(welcomed|waiting|throttled) == welcomed {
 		sooner(s.quietSince(l).Deadline(every))
 	}
+	if l.delivers() {
+		s.deliveryDue(place, l, now, sooner)
+	}
 	return at
 }
 
@@ -132,6 +184,14 @@ func (s *shard) untilDue() time.Duration {
 		wait = drainTick
 	}
 	if s.managers.anyCrowd() && (wait < 0 || wait > crowdTick) {
+		wait = crowdTick
+	}
+	if len(s.unsynced) > 0 {
+		if left := max(s.syncAt.Sub(s.now()), 0); wait < 0 || wait > left {
+			wait = left
+		}
+	}
+	if s.resyncing && (wait < 0 || wait > crowdTick) {
 		wait = crowdTick
 	}
 	return wait

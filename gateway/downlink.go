@@ -5,7 +5,9 @@ import (
 	"time"
 
 	"edged/batch"
+	"edged/delivery"
 	"edged/linkpool"
+	"edged/relay"
 	"edged/session"
 	"edged/wire"
 )
@@ -39,18 +41,33 @@ func (s *shard) find(name batch.Link) (place, uniq uint32, l *link) {
 // operation carries one item out, or says why not: a push that wanted an acknowledgement comes back as undelivered, any other
 // operation with a ref as refused, and always there is a counter.
 func (s *shard) operation(manager int, d *batch.DownItem) {
-	if d.Target != batch.TargetLink {
-		if d.Op == batch.OpNone || d.Target == batch.TargetNone {
-			s.refuse(manager, d, nil, nil, batch.CodeInvalid, "an item needs a target and an operation")
+	if manager == relay.NoManager {
+		s.count.BusItems++
+	}
+	switch {
+	case d.Op == batch.OpNone || d.Target == batch.TargetNone:
+		s.refuse(manager, d, nil, nil, batch.CodeInvalid, "an item needs a target and an operation")
+	case d.Target == batch.TargetLink:
+		place, uniq, l := s.find(d.Link)
+		if l == nil {
+			s.refuse(manager, d, &d.Link, nil, batch.CodeStaleLink, "no such link")
 			return
 		}
-		s.refuse(manager, d, nil, nil, batch.CodeNotHere, "this gateway knows links, not users or rooms")
-		return
+		s.apply(manager, place, uniq, l, d)
+	case d.Op == batch.OpBind:
+		s.refuse(manager, d, nil, nil, batch.CodeInvalid, "bind is for one link")
+	default:
+		s.toUser(manager, d)
 	}
-	place, uniq, l := s.find(d.Link)
-	if l == nil {
-		s.refuse(manager, d, &d.Link, nil, batch.CodeStaleLink, "no such link")
-		return
+}
+
+// apply carries an operation out on one link. Casts that are on their way to it come first.
+func (s *shard) apply(manager int, place, uniq uint32, l *link, d *batch.DownItem) {
+	if len(s.walks) > 0 {
+		if s.catchUp(nil, place, uniq, l); s.links.Get(place, uniq) == nil {
+			s.refuse(manager, d, &d.Link, nil, batch.CodeStaleLink, "no such link")
+			return
+		}
 	}
 	switch d.Op {
 	case batch.OpData:
@@ -63,41 +80,37 @@ func (s *shard) operation(manager int, d *batch.DownItem) {
 		s.bind(manager, place, uniq, l, d)
 	case batch.OpClose:
 		s.close(place, uniq, l, d)
-	case batch.OpJoin, batch.OpLeave:
-		s.refuse(manager, d, &d.Link, l, batch.CodeInvalid, "this gateway has no rooms")
-	default:
-		s.refuse(manager, d, &d.Link, l, batch.CodeInvalid, "an item needs an operation")
+	case batch.OpJoin:
+		s.join(manager, place, uniq, l, d)
+	case batch.OpLeave:
+		s.leaveRoom(place, d)
 	}
 }
 
 func (s *shard) data(manager int, place, uniq uint32, l *link, d *batch.DownItem) {
 	if 1+len(d.Data) > s.g.cfg.MaxFrame {
-		s.refuse(manager, d, &d.Link, l, batch.CodeTooLarge, "longer than max_frame")
+		name := s.name(place, uniq)
+		s.refuse(manager, d, &name, l, batch.CodeTooLarge, "longer than max_frame")
 		return
 	}
 	s.scratch = wire.AppendHead(s.scratch[:0], wire.KindData, len(d.Data))
-	s.send(place, uniq, l, wire.KindData, s.scratch, d.Data)
+	s.sendData(manager, place, uniq, l, d, s.scratch, d.Data)
 }
 
-// push sends a PUSH without acknowledgement. The gateway picks the share of links that a sampled one asks: none yet.
-func (s *shard) push(manager int, place, uniq uint32, l *link, d *batch.DownItem) {
-	s.settle(place, uniq, l)
-	p := wire.Push{TID: l.tid, Version: d.Push.Version, MsgID: d.Push.MsgID, Payload: d.Push.Payload}
-	if p.Version != 0 || len(p.MsgID) != 0 {
-		p.Flags |= wire.FlagStamped
+// sendData writes a DATA frame, or does what the settings say where the link does not take it.
+func (s *shard) sendData(manager int, place, uniq uint32, l *link, d *batch.DownItem, head, payload []byte) {
+	if l.flags&blocked != 0 {
+		if !s.mayWait(l) {
+			s.overfullData(manager, place, uniq, l, d, head, payload)
+			return
+		}
+		s.backlog[l.conn]++
 	}
-	switch {
-	case len(p.MsgID) > 255:
-		s.refuse(manager, d, &d.Link, l, batch.CodeInvalid, "msg_id longer than 255 bytes")
-	case d.Push.Ack == batch.AckRequired:
-		s.undeliver(manager, d, &d.Link, l, batch.LossWindowFull)
-	case 1+wire.PushLen(p) > s.g.cfg.MaxFrame:
-		s.refuse(manager, d, &d.Link, l, batch.CodeTooLarge, "longer than max_frame")
-	default:
-		l.tid++
-		s.scratch = wire.AppendPush(s.scratch[:0], p)
-		s.send(place, uniq, l, wire.KindPush, s.scratch)
+	if !s.loop.Write(l.conn, head, payload) {
+		s.overfullData(manager, place, uniq, l, d, head, payload)
+		return
 	}
+	s.count.FramesOut[wire.KindData]++
 }
 
 func (s *shard) patch(manager int, place, uniq uint32, l *link, d *batch.DownItem) {
@@ -111,26 +124,56 @@ func (s *shard) patch(manager int, place, uniq uint32, l *link, d *batch.DownIte
 		case errors.Is(err, session.ErrFull):
 			code = batch.CodeSessionFull
 		}
-		s.refuse(manager, d, &d.Link, l, code, err.Error())
+		name := s.name(place, uniq)
+		s.refuse(manager, d, &name, l, code, err.Error())
 		return
 	}
 	l.session = ref
 }
 
+// bind makes a link that of a user's device: its login is accepted. What is stored for it is pulled.
 func (s *shard) bind(manager int, place, uniq uint32, l *link, d *batch.DownItem) {
 	s.settle(place, uniq, l)
+	if l.flags&bound != 0 && !s.same(l, d) {
+		s.part(place, uniq, l)
+	}
 	ref, err := s.sessions.Bind(l.session, d.Bind.User, d.Bind.Device)
 	if err != nil {
 		code := batch.CodeInvalid
 		if errors.Is(err, session.ErrFull) {
 			code = batch.CodeSessionFull
 		}
-		s.refuse(manager, d, &d.Link, l, code, err.Error())
+		name := s.name(place, uniq)
+		s.refuse(manager, d, &name, l, code, err.Error())
 		return
 	}
 	l.session = ref
 	s.count.Binds++
+	s.enlist(place, uniq, l, d.Bind.User, d.Bind.Device)
 	s.welcome(place, uniq, l)
+	if l = s.links.Get(place, uniq); l == nil {
+		return
+	}
+	if d.Bind.Synced > 0 {
+		l.order = s.orders.Start(l.order, delivery.Millis(s.now()), d.Bind.Synced)
+	}
+	s.replay(place, uniq, l)
+}
+
+// same says whether a bind names whom the link is bound to.
+func (s *shard) same(l *link, d *batch.DownItem) bool {
+	return string(s.sessions.Value(l.session, "user")) == string(d.Bind.User) &&
+		string(s.sessions.Value(l.session, "device")) == string(d.Bind.Device)
+}
+
+// part takes a link from the user whose it was.
+func (s *shard) part(place, uniq uint32, l *link) {
+	s.sync(l)
+	s.endReplay(place, l)
+	lost := s.newLosses(place, uniq, l)
+	s.endOrder(l, &lost)
+	lost.tell()
+	s.delist(place, uniq, l)
 }
 
 // close ends a link on the Manager's word. A reason that BYE cannot say counts as kicked.
@@ -150,15 +193,25 @@ func (s *shard) refuse(manager int, d *batch.DownItem, name *batch.Link, l *link
 		s.undeliver(manager, d, name, l, lossOf(code))
 		return
 	}
-	if d.Ref == 0 {
+	if d.Ref == 0 || manager == relay.NoManager || len(s.managers.list) == 0 {
 		return
 	}
 	s.scratch = batch.AppendRefused(s.scratch[:0], name, s.fieldOf(name, l), d.Ref, code, why)
 	s.managers.answer(s, manager, s.scratch)
 }
 
+// undeliver gives a push back to its Manager; one that came by Redis to the link's.
 func (s *shard) undeliver(manager int, d *batch.DownItem, name *batch.Link, l *link, why batch.LossReason) {
 	s.count.Undelivered[why]++
+	if manager == relay.NoManager {
+		if l == nil {
+			return
+		}
+		manager = int(l.manager)
+	}
+	if len(s.managers.list) == 0 {
+		return
+	}
 	s.scratch = batch.AppendUndelivered(s.scratch[:0], name, s.fieldOf(name, l), batch.Loss{MsgID: d.Push.MsgID, Reason: why})
 	s.managers.answer(s, manager, s.scratch)
 }

@@ -34,8 +34,8 @@ func TestPushes(t *testing.T) {
 	}{
 		{&edgedpb.Push{Payload: []byte("plain")}, 0},
 		{&edgedpb.Push{Payload: []byte("named"), MsgId: "m1"}, wire.FlagStamped},
-		{&edgedpb.Push{Payload: []byte("versioned"), Version: 1 << 63}, wire.FlagStamped},
-		{&edgedpb.Push{Payload: []byte("both"), MsgId: strings.Repeat("m", 255), Version: 7}, wire.FlagStamped},
+		{&edgedpb.Push{Payload: []byte("versioned"), Version: 1<<63 - 1}, wire.FlagStamped},
+		{&edgedpb.Push{Payload: []byte("both"), MsgId: strings.Repeat("m", 255), Version: 1 << 63}, wire.FlagStamped},
 		{&edgedpb.Push{MsgId: "sampled", Ack: edgedpb.Push_SAMPLED}, wire.FlagStamped},
 		{&edgedpb.Push{}, 0},
 	}
@@ -68,11 +68,14 @@ func TestRefusals(t *testing.T) {
 	c, l := welcomed(r, m)
 	stale := &edgedpb.LinkRef{Index: l.Index, Uniq: l.Uniq - 1}
 	nowhere := &edgedpb.LinkRef{Index: 0xffffffff, Uniq: 1}
-	user := &edgedpb.DownItem{Target: &edgedpb.DownItem_User{User: "u"}, What: &edgedpb.DownItem_Data{Data: []byte("x")}}
-	all := &edgedpb.DownItem{Target: &edgedpb.DownItem_Everyone{Everyone: &edgedpb.Everyone{}},
+	user := &edgedpb.DownItem{Target: &edgedpb.DownItem_User{User: "nobody"}, What: &edgedpb.DownItem_Data{Data: []byte("x")}}
+	empty := &edgedpb.DownItem{Target: &edgedpb.DownItem_Room{Room: "empty"},
 		What: &edgedpb.DownItem_Push{Push: &edgedpb.Push{MsgId: "all", Ack: edgedpb.Push_REQUIRED}}}
 	join := to(l)
-	join.What = &edgedpb.DownItem_Join{Join: "room"}
+	join.What = &edgedpb.DownItem_Join{Join: ""}
+	all := &edgedpb.DownItem{Target: &edgedpb.DownItem_Everyone{Everyone: &edgedpb.Everyone{}},
+		What: &edgedpb.DownItem_Bind{Bind: &edgedpb.Bind{User: "u"}}}
+	users := &edgedpb.DownItem{Target: &edgedpb.DownItem_User{User: "u"}, What: &edgedpb.DownItem_Bind{Bind: &edgedpb.Bind{User: "u"}}}
 	required := func(l *edgedpb.LinkRef, id string, n int) *edgedpb.DownItem {
 		return push(l, &edgedpb.Push{MsgId: id, Ack: edgedpb.Push_REQUIRED, Payload: make([]byte, n)})
 	}
@@ -99,8 +102,11 @@ func TestRefusals(t *testing.T) {
 		{"full", patch(l, map[string]string{"a.b": strings.Repeat("x", 4096)}), edgedpb.Refused_SESSION_FULL, 0},
 		{"full by bind", bind(l, strings.Repeat("u", 5000), "d"), edgedpb.Refused_SESSION_FULL, 0},
 		{"to a user", user, edgedpb.Refused_NOT_HERE, 0},
-		{"to everyone", all, 0, edgedpb.Loss_NOT_HERE},
-		{"join", join, edgedpb.Refused_INVALID, 0},
+		{"to an empty room", empty, 0, edgedpb.Loss_NOT_HERE},
+		{"join nameless", join, edgedpb.Refused_INVALID, 0},
+		{"bind everyone", all, edgedpb.Refused_INVALID, 0},
+		{"bind a user", users, edgedpb.Refused_INVALID, 0},
+		{"unknown ack mode", push(l, &edgedpb.Push{Ack: 9}), edgedpb.Refused_INVALID, 0},
 		{"no operation", to(l), edgedpb.Refused_INVALID, 0},
 		{"no target", &edgedpb.DownItem{What: &edgedpb.DownItem_Data{}}, edgedpb.Refused_INVALID, 0},
 	}

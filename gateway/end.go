@@ -57,6 +57,19 @@ func (s *shard) Closed(c netpoll.Conn, why error) {
 	s.forget(place, uniq, l, e)
 }
 
+// leavePeople takes a link that ends out of what it was to others, and gives back what it had not acknowledged.
+func (s *shard) leavePeople(place, uniq uint32, l *link) {
+	s.sync(l)
+	s.endReplay(place, l)
+	s.endDelivery(place, uniq, l)
+	s.delist(place, uniq, l)
+	s.rooms.Drop(place)
+	s.unblock(l)
+	if l.flags&starved != 0 {
+		delete(s.starving, place)
+	}
+}
+
 // forget takes a link out of everything that the shard holds and tells its Manager: exactly once, after its last item.
 func (s *shard) forget(place, uniq uint32, l *link, e ending) {
 	s.count.Ended[e.label]++
@@ -65,6 +78,9 @@ func (s *shard) forget(place, uniq uint32, l *link, e ending) {
 	}
 	if len(s.managers.list) > 0 {
 		s.managers.home(s, place, uniq, l) // whoever learns of the end knows of the beginning
+	}
+	s.leavePeople(place, uniq, l)
+	if len(s.managers.list) > 0 {
 		s.scratch = batch.AppendClosed(s.scratch[:0], s.name(place, uniq), s.field(place, uniq, l), uint32(e.reason), e.side, e.evidence)
 		s.managers.must(s, int(l.manager), s.scratch)
 	}

@@ -9,9 +9,12 @@ import (
 	"time"
 
 	"edged/batch"
+	"edged/delivery"
 	"edged/linkpool"
 	"edged/netpoll"
+	"edged/registry"
 	"edged/relay"
+	"edged/room"
 )
 
 // spareFiles is what the process needs beside its links: Managers, listeners, Redis, files, and connections that are being
@@ -30,6 +33,14 @@ type Options struct {
 	Version   string         // of the binary, told to Managers
 	Files     int            // descriptors that the process may open (RLIMIT_NOFILE)
 	Log       *slog.Logger   // nil: nothing is logged
+
+	Delivery delivery.Config // the zero one: the defaults
+	Rooms    room.Limits     // the same
+	Slow     Slow            // the same
+	Offline  OfflineLog      // stored messages; nil: there are none
+	// NotHere is told of users for whom others send messages here although they have no link; device is nil for all of
+	// them. It must not wait, and may be nil.
+	NotHere func(user, device []byte)
 }
 
 // Gateway holds the links of one box.
@@ -50,11 +61,26 @@ type Gateway struct {
 	group         *netpoll.Group
 	relay         *relay.Relay
 	shards        []*shard
+	delivery      delivery.Config
+	windowBytes   int
+	roomLimits    room.Limits
+	slow          Slow
+	policies      [classes]policy
+	offline       OfflineLog // nil: nothing is stored
+	notHere       func(user, device []byte)
+	pulls         *pulls // nil like offline
+	syncs         *syncs // nil like offline
+	receiver      receiver
 
 	// Shared.
 	links    atomic.Int64
 	draining atomic.Bool
-	sources  atomic.Pointer[[]uint8] // place in listeners of each number that netpoll gave out
+
+	directory *registry.Directory
+	malformed atomic.Uint64 // items for rooms or everyone that are none
+	orders    orders
+	desk      desk                    // goroutines that speak with Redis for the shards
+	sources   atomic.Pointer[[]uint8] // place in listeners of each number that netpoll gave out
 
 	// life guards the steps of it: Start, Drain, Undrain and Stop come one at a time.
 	life    sync.Mutex
@@ -73,6 +99,7 @@ func New(o Options) (*Gateway, error) {
 	g := &Gateway{cfg: o.Config, listeners: o.Listeners, passed: o.Passed, log: o.Log, epoch: uint64(time.Now().UnixNano())}
 	g.checkEvery = checkEvery(o.Config, o.Listeners)
 	g.paceBurst = paceBurst(o.Config.LinkRate)
+	g.setPeople(o)
 	reactors := o.Config.Reactors
 	if reactors == 0 {
 		reactors = runtime.NumCPU()
@@ -123,6 +150,8 @@ func (g *Gateway) open(reactors int, o Options) (err error) {
 		// Later than deadlines.go finds a slow consumer at the latest, whom the kernel would end without a BYE.
 		UserTimeout: 2*g.cfg.WriteTimeout + g.checkEvery,
 		SchedBatch:  g.cfg.SchedBatch,
+		HighWater:   g.slow.Bytes,
+		Piece:       frameLen,
 	}, func(l *netpoll.Loop) netpoll.Handler {
 		s := newShard(g, l, perShard)
 		g.shards = append(g.shards, s)
@@ -157,10 +186,15 @@ func (g *Gateway) openRelay(o Options) (err error) {
 		Wake:    func(shard int) { g.shards[shard].loop.Wake() },
 		ShardOf: func(index uint32) int { shard, _ := linkpool.Place(index); return shard },
 		Log:     g.log,
+
+		UserShards: g.userShards,
+		Cast:       g.newCast,
 	})
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}
+	g.receiver = receiver{g: g, own: g.relay.NewInlet(true), all: g.relay.NewInlet(false)}
+	g.orders.in = g.relay.NewInlet(true)
 	for i, s := range g.shards {
 		s.port = g.relay.Port(i)
 		s.managers.list = make([]manager, s.port.Managers())

@@ -52,7 +52,7 @@ func (b *backend) run(process, address string) *kit {
 	})
 	m := manager.New(manager.Options{ID: process, Handler: manager.Handler{
 		Opened: func(e *manager.Event) { b.note(process, e, nil) },
-		Hello:  func(e *manager.Event) { b.note(process, e, e.Payload); _ = e.Bind("u", "d") },
+		Hello:  func(e *manager.Event) { b.note(process, e, e.Payload); _ = e.Bind("u", e.Link.String()) },
 		Data:   func(e *manager.Event) { b.note(process, e, e.Payload) },
 		Closed: func(e *manager.Event) { b.note(process, e, nil) },
 	}})

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"edged/delivery"
 	"edged/linkpool"
 	"edged/wire"
 )
@@ -27,7 +28,7 @@ func (s *shard) beginSession(place, uniq uint32, l *link) {
 	l.flags |= latent
 	if a := remote.Addr(); a.Is4() {
 		four := a.As4()
-		l.tid, l.port = binary.BigEndian.Uint32(four[:]), remote.Port()
+		l.tid, l.unacked = binary.BigEndian.Uint32(four[:]), delivery.Ref(remote.Port())
 		return
 	}
 	s.settleAs(place, uniq, l, remote)
@@ -67,13 +68,13 @@ func (s *shard) settleAs(place, uniq uint32, l *link, from netip.AddrPort) {
 	id, remote := s.describe(place, uniq, from)
 	l.session = s.sessions.Open(id, remote, s.g.listenerNames[l.listener], s.openedAt(l))
 	l.flags &^= latent
-	l.tid, l.port = 0, 0
+	l.tid, l.unacked = 0, 0
 }
 
 func latentRemote(l *link) netip.AddrPort {
 	var four [4]byte
 	binary.BigEndian.PutUint32(four[:], l.tid)
-	return netip.AddrPortFrom(netip.AddrFrom4(four), l.port)
+	return netip.AddrPortFrom(netip.AddrFrom4(four), uint16(l.unacked))
 }
 
 // openedAt is when the link opened, in ms since the epoch.

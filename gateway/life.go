@@ -18,6 +18,7 @@ func (g *Gateway) Start() {
 		return
 	}
 	g.started = true
+	g.startDesk()
 	g.relay.Start()
 	g.group.Start()
 }
@@ -101,6 +102,7 @@ func (g *Gateway) Stop(ctx context.Context) error {
 	}
 	err := g.relay.Stop(ctx)
 	g.group.Stop()
+	g.stopDesk()
 	return err
 }
 

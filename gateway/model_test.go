@@ -38,6 +38,7 @@ type twin struct {
 	cut     bool   // by the network: what the client gets is open
 	in      bool   // welcomed
 	tid     uint32
+	user    string
 	key     string   // a.n of its session
 	gets    []string // frames
 	said    []uint32 // numbers of the messages that were taken
@@ -240,7 +241,13 @@ func (m *model) order(x *twin, target batch.Link, ref uint64, answer func(batch.
 	word := fmt.Sprint("w", m.random.IntN(1000))
 	switch m.random.IntN(9) {
 	case 0, 1:
-		b = batch.AppendBind(b, target, ref, batch.Bind{User: []byte("u"), Device: []byte("d")})
+		x.user = fmt.Sprint("u", m.random.IntN(3))
+		b = batch.AppendBind(b, target, ref, batch.Bind{User: []byte(x.user), Device: []byte("d")})
+		for _, y := range m.twins { // the newest link of a user's device is the one
+			if y != x && !y.gone && y.user == x.user {
+				y.end("bye 6")
+			}
+		}
 		if !x.in {
 			x.in = true
 			x.gets = append(x.gets, "welcome")

@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"strconv"
@@ -239,7 +240,7 @@ func withRef(ref uint64, i *edgedpb.DownItem) *edgedpb.DownItem {
 // bindAll accepts every login: the payload of HELLO is the user.
 func bindAll(i *edgedpb.UpItem, m *plain) {
 	if msg := i.GetMessage(); msg.GetKind() == edgedpb.ClientMessage_HELLO {
-		m.send(bind(i.Link, string(msg.Payload), "d"))
+		m.send(bind(i.Link, string(msg.Payload), fmt.Sprint(i.Link.Index, ".", i.Link.Uniq)))
 	}
 }
 

@@ -6,9 +6,12 @@ import (
 	"time"
 
 	"edged/batch"
+	"edged/delivery"
 	"edged/linkpool"
 	"edged/netpoll"
+	"edged/registry"
 	"edged/relay"
+	"edged/room"
 	"edged/session"
 	"edged/wire"
 )
@@ -50,10 +53,34 @@ type shard struct {
 	count     Counters
 	random    *rand.Rand
 
+	windows *delivery.Windows
+	orders  *delivery.Orders
+	rooms   *room.Table
+
+	walks        []*walk            // casts to many links that are under way; none but the first has begun
+	walkBytes    int                // of them
+	replays      map[uint32]*replay // by place: links that are brought up from the log
+	replayNumber uint64
+	hungry       []linkName // whose replays can go on
+	resyncing    bool       // all links are brought up, slice by slice
+	resyncAt     int
+	unsynced     []linkName // how far their devices have everything is to be stored, at syncAt
+	syncAt       linkpool.Millis
+	backlog      map[netpoll.Conn]int // messages behind output that the kernel does not take
+	starving     map[uint32]uint32    // by place: DATA dropped since the link's output began to wait
+
 	// Lent within one call, kept to be used again.
 	scratch []byte
 	item    batch.DownItem
 	spoken  int // bytes that the link which is being read has given to its Manager in this turn
+
+	held     batch.DownItem // a push whose turn has come: turns.go
+	stored   batch.DownItem // one from the log: replay.go
+	keep     []byte
+	ids      []byte // msg_ids of receipts or lost
+	receipts [ackChunk]batch.Receipt
+	lost     [lossChunk]batch.Loss
+	people   []registry.Link
 }
 
 func newShard(g *Gateway, loop *netpoll.Loop, capacity int) *shard {
@@ -67,6 +94,12 @@ func newShard(g *Gateway, loop *netpoll.Loop, capacity int) *shard {
 		sessions:  session.NewStore(g.cfg.SessionMax),
 		random:    rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 		scratch:   make([]byte, 0, 1024),
+		windows:   delivery.NewWindows(g.delivery.Limits()),
+		orders:    delivery.NewOrders(g.delivery.OrderLimits()),
+		rooms:     room.New(g.roomLimits),
+		replays:   map[uint32]*replay{},
+		backlog:   map[netpoll.Conn]int{},
+		starving:  map[uint32]uint32{},
 	}
 	return s
 }
@@ -100,7 +133,7 @@ func (s *shard) Opened(c netpoll.Conn, source int) {
 			return
 		}
 	}
-	s.deadlines.Set(place, s.nextDeadline(l, now))
+	s.deadlines.Set(place, s.nextDeadline(place, l, now))
 }
 
 // refuseConn says why a connection becomes no link. A flood of those that do not go then is cut off without a word: the files that
@@ -161,14 +194,15 @@ func (s *shard) send(place, uniq uint32, l *link, kind wire.Kind, frame ...[]byt
 	return true
 }
 
-// Backlog is the loop's word that a link's output waits; time decides about it (deadlines.go).
-func (s *shard) Backlog(netpoll.Conn, int) {}
-
 // Turn does what came from elsewhere, what fell due, and gives the turn's batches to the relay.
 func (s *shard) Turn(time.Duration) time.Duration {
 	s.takeEvents()
 	s.thinOut()
 	s.managers.walk(s)
+	s.runWalks()
+	s.feedHungry()
+	s.resync()
+	s.syncDue(s.now())
 	s.expire()
 	s.drainSome()
 	s.managers.flush(s)
@@ -177,13 +211,13 @@ func (s *shard) Turn(time.Duration) time.Duration {
 
 // Pending says whether the next turn has something to do already.
 func (s *shard) Pending() bool {
-	return s.port.Pending() || s.managers.pending()
+	return s.managers.pending() || len(s.walks) > 0 || len(s.hungry) > 0 || s.port.Pending() && s.walkBytes < maxWalking
 }
 
 func (s *shard) takeEvents() {
 	until := s.count.ItemsIn + turnItems
 	for range turnEvents {
-		if s.count.ItemsIn >= until {
+		if s.count.ItemsIn >= until || s.walkBytes >= maxWalking {
 			return
 		}
 		e, ok := s.port.Next()
@@ -193,6 +227,8 @@ func (s *shard) takeEvents() {
 		switch e.Kind {
 		case relay.EventItems:
 			s.carryOut(e.Manager, e.Items)
+		case relay.EventCast:
+			s.takeCast(e.Cast.(*cast))
 		case relay.EventRoom:
 			s.room(e.Manager)
 		default:

@@ -79,16 +79,39 @@ type Counters struct {
 	FramesIn    [kinds]uint64
 	FramesOut   [kinds]uint64
 	Heartbeats  uint64 // received, and answered
-	UnknownAcks uint64 // tids acknowledged that nobody waits for
-	Stalls      uint64 // times that a link was not read for want of room towards its Manager
-	Throttles   uint64 // times that a link was not read because it said more than its rate
-	ItemsIn     uint64 // of Managers
-	ItemsOut    uint64 // to Managers
-	Dropped     [DropLabels]uint64
-	Refusals    [codes]uint64    // operations not carried out
-	Undelivered [lossKeys]uint64 // pushes given back
-	Moved       uint64           // links that changed their Manager
-	Rerouted    uint64           // items sent again to another Manager
+	UnknownAcks uint64 // tids acknowledged that were never sent
+
+	DuplicateAcks  uint64    // tids acknowledged that nobody waits for any more
+	Acked          uint64    // pushes
+	Pushes         [3]uint64 // sent, by batch.Ack; each once, however often it was repeated
+	Repeats        uint64    // pushes sent once more
+	Sampled        uint64    // pushes whose ACK was asked for as a sample
+	SampledAcked   uint64    // of them, those acknowledged: the reach is SampledAcked / Sampled
+	Gzipped        uint64    // pushes that went out compressed
+	GzipSaved      uint64    // bytes, by that
+	Joins, Leaves  uint64    // of rooms
+	Casts          uint64    // operations for a room or everyone
+	CastDeliveries uint64    // links that these were carried out on
+	Replaced       uint64    // links closed because their user and device have a newer one
+	Pulls          uint64    // questions to the log of stored messages
+	PullErrors     uint64
+	Pulled         uint64 // stored messages sent
+	HeldBack       uint64 // messages that came before their turn
+	LateSent       uint64 // messages sent after their turn was given up
+	Doubles        uint64 // messages dropped because they had their turn
+	Behind         uint64 // messages left to the log because their link did not take them
+	DataDropped    uint64 // DATA dropped or refused because its link did not take it
+	BusItems       uint64 // items that came by Redis or from an operator
+	BusNotHere     uint64 // of them, those for users and rooms that are not here
+	Stalls         uint64 // times that a link was not read for want of room towards its Manager
+	Throttles      uint64 // times that a link was not read because it said more than its rate
+	ItemsIn        uint64 // of Managers
+	ItemsOut       uint64 // to Managers
+	Dropped        [DropLabels]uint64
+	Refusals       [codes]uint64    // operations not carried out
+	Undelivered    [lossKeys]uint64 // pushes given back
+	Moved          uint64           // links that changed their Manager
+	Rerouted       uint64           // items sent again to another Manager
 }
 
 // ShardStats is one shard at one moment.
@@ -100,6 +123,13 @@ type ShardStats struct {
 	SessionBytes int // that they lie in, free slots included
 	Deadlines    int
 	Loop         netpoll.Stats
+	Rooms        int // with members
+	Memberships  int // pairs of a room and a link in it
+	Windows      int // links with unacknowledged pushes
+	Outstanding  int // unacknowledged pushes
+	Orders       int // links with a version, or a package under way
+	Held         int // messages that wait for their turn
+	Replays      int // links that are brought up from the log
 }
 
 // Stats is the whole gateway at one moment.
@@ -141,6 +171,16 @@ func (s *shard) stats() ShardStats {
 		SessionBytes: s.sessions.Held(),
 		Deadlines:    s.deadlines.Len(),
 		Loop:         s.loop.Stats(),
+		Rooms:        s.rooms.Len(),
+		Memberships:  s.rooms.Memberships(),
+		Windows:      s.windows.Len(),
+		Outstanding:  s.windows.Pushes(),
+		Orders:       s.orders.Len(),
+		Held:         s.orders.Held(),
+		Replays:      len(s.replays),
+	}
+	if s.number == 0 {
+		st.Dropped[DropMalformed] += s.g.malformed.Load()
 	}
 	for i := range s.managers.list {
 		st.ItemsOut += s.managers.list[i].items

@@ -98,7 +98,9 @@ func (s *shard) frame(place, uniq uint32, l *link, body []byte) outcome {
 			s.violation(place, uniq, l, "ACK before WELCOME")
 			return linkEnded
 		}
-		s.count.UnknownAcks += uint64(len(rest) / 4)
+		if o := s.acked(place, uniq, l, rest); o != frameTaken {
+			return o
+		}
 	case wire.KindPing:
 		s.scratch = wire.AppendPong(s.scratch[:0], wire.ParsePing(rest))
 		if !s.send(place, uniq, l, wire.KindPong, s.scratch) {

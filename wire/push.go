@@ -48,6 +48,11 @@ func PushLen(p Push) int {
 // FlagStamped version and msg_id stay behind. A msg_id over 255 bytes, or a
 // PushLen over MaxRest, panics.
 func AppendPush(dst []byte, p Push) []byte {
+	return append(AppendPushHead(dst, p), p.Payload...)
+}
+
+// AppendPushHead appends the frame up to its payload, which is to follow: what of a push to many is each link's own.
+func AppendPushHead(dst []byte, p Push) []byte {
 	dst = AppendHead(dst, KindPush, PushLen(p))
 	dst = append(dst, byte(p.Flags))
 	dst = binary.BigEndian.AppendUint32(dst, p.TID)
@@ -59,7 +64,7 @@ func AppendPush(dst []byte, p Push) []byte {
 		dst = append(dst, byte(len(p.MsgID)))
 		dst = append(dst, p.MsgID...)
 	}
-	return append(dst, p.Payload...)
+	return dst
 }
 
 // ParsePush reads the rest of a PUSH; MsgID and Payload alias it. It fails with

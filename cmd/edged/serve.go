@@ -122,6 +122,7 @@ func newInstance(cfg *config.Config, log *slog.Logger) (*instance, error) {
 	i.gateway, err = gateway.New(gateway.Options{
 		Config: cfg.Gateway, Listeners: cfg.Listeners, Managers: cfg.Manager,
 		Passed: i.passedSockets(), Version: version, Files: i.files, Log: log,
+		Delivery: cfg.Delivery, Slow: cfg.Slow, Rooms: cfg.Rooms,
 	})
 	if err != nil {
 		return nil, err

@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -101,7 +100,7 @@ func (s *Server) run() error {
 	}
 	fixed := []string{"--bind", "127.0.0.1", "--dir", s.dir, "--logfile", filepath.Join(s.dir, "log"), "--daemonize", "no",
 		"--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"}
-	s.process, err = launch(file, environment, append(slices.Clip(s.args), fixed...))
+	s.process, err = launch(file, environment, append(fixed, s.args...))
 	if err != nil {
 		s.t.Fatalf("redistest: %v", err)
 	}
@@ -145,7 +144,8 @@ func (s *Server) end(signals ...os.Signal) {
 	s.process = nil
 }
 
-// Restart runs an empty server at the same address; one that still runs is killed first.
+// Restart runs a server at the same address, with what the one before left in its files: nothing, unless it was started with
+// "--appendonly", "yes". One that still runs is killed first.
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.Kill()

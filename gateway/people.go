@@ -1,0 +1,203 @@
+package gateway
+
+import (
+	"context"
+	"sync"
+
+	"edged/batch"
+	"edged/delivery"
+	"edged/linkpool"
+	"edged/registry"
+	"edged/relay"
+	"edged/room"
+	"edged/wire"
+)
+
+// listed returns a link's name in the directory.
+func (s *shard) listed(place, uniq uint32) registry.Link {
+	return registry.Link{Shard: s.number, Place: place, Uniq: uniq}
+}
+
+// enlist makes a link that of the user's device. Another one that was it is closed first: one of this shard at once, one of
+// another as soon as its thread comes to it; nothing for the user reaches it any more.
+func (s *shard) enlist(place, uniq uint32, l *link, user, device []byte) {
+	if len(user) == 0 {
+		return
+	}
+	me := s.listed(place, uniq)
+	old, replaced := s.g.directory.Put(user, device, me)
+	l.flags |= bound
+	if !replaced || old == me {
+		return
+	}
+	s.g.replace(s, old)
+}
+
+// delist takes a link out of the directory, if it is still the one of its user's device.
+func (s *shard) delist(place, uniq uint32, l *link) {
+	if l.flags&bound == 0 {
+		return
+	}
+	l.flags &^= bound
+	s.g.directory.Remove(s.sessions.Value(l.session, "user"), s.sessions.Value(l.session, "device"), s.listed(place, uniq))
+}
+
+// replace closes a link whose user and device have a newer one. from is the shard whose thread this is, or nil.
+func (g *Gateway) replace(from *shard, old registry.Link) {
+	s := g.shards[old.Shard]
+	if s == from {
+		s.replaced(old)
+		return
+	}
+	s.loop.Post(func() { s.replaced(old) })
+}
+
+func (s *shard) replaced(old registry.Link) {
+	l := s.links.Get(old.Place, old.Uniq)
+	if l == nil {
+		return
+	}
+	s.count.Replaced++
+	s.end(old.Place, old.Uniq, l, ending{reason: wire.ByeReplaced, side: batch.SideGateway, evidence: "a newer link of the same user and device"})
+}
+
+// Directory returns who is on which link here.
+func (g *Gateway) Directory() *registry.Directory { return g.directory }
+
+// AppendLinkID appends the ID of a link (PROTOCOL.md 1.3).
+func (g *Gateway) AppendLinkID(dst []byte, l registry.Link) []byte {
+	return wire.AppendLinkID(dst, g.advertise, linkpool.Index(l.Shard, l.Place), l.Uniq)
+}
+
+// Evict closes the link of that ID with BYE replaced, if it is one of this gateway. It does not wait.
+func (g *Gateway) Evict(linkID string) bool {
+	address, index, uniq, err := wire.ParseLinkID(linkID)
+	if err != nil || address != g.advertise {
+		return false
+	}
+	shard, place := linkpool.Place(index)
+	if shard >= len(g.shards) {
+		return false
+	}
+	g.replace(nil, registry.Link{Shard: shard, Place: place, Uniq: uniq})
+	return true
+}
+
+// Routed tells that others can find a user's device here from now on: what was stored for it before that, and published to
+// nobody, is pulled. It does not wait.
+func (g *Gateway) Routed(user, device string) {
+	if g.offline == nil {
+		return
+	}
+	at, ok := g.directory.Link([]byte(user), []byte(device))
+	if !ok {
+		return
+	}
+	s := g.shards[at.Shard]
+	s.loop.Post(func() {
+		if l := s.links.Get(at.Place, at.Uniq); l != nil {
+			s.replay(at.Place, at.Uniq, l)
+		}
+	})
+}
+
+// userShards names the shards that have links of a user, or of one device of his. Any goroutine may call it.
+func (g *Gateway) userShards(user, device []byte) (set relay.Shards) {
+	if device != nil {
+		if l, ok := g.directory.Link(user, device); ok {
+			set.Add(l.Shard)
+		}
+		return set
+	}
+	var room [8]registry.Link
+	for _, l := range g.directory.Links(user, room[:0]) {
+		set.Add(l.Shard)
+	}
+	return set
+}
+
+// toUser carries an operation out on the links that a user, or one device of his, has in this shard.
+func (s *shard) toUser(from int, d *batch.DownItem) {
+	all := s.people[:0]
+	if d.Target == batch.TargetDevice {
+		if l, ok := s.g.directory.Link(d.User, d.Device); ok {
+			all = append(all, l)
+		}
+	} else {
+		all = s.g.directory.Links(d.User, all)
+	}
+	s.people = all
+	here := false
+	for _, x := range all {
+		if x.Shard != s.number {
+			continue
+		}
+		if l := s.links.Get(x.Place, x.Uniq); l != nil {
+			here = true
+			s.apply(from, x.Place, x.Uniq, l, d)
+		}
+	}
+	if here || len(all) > 0 { // those of other shards are told there
+		return
+	}
+	if from == relay.NoManager {
+		s.count.BusNotHere++
+		if s.g.notHere != nil {
+			s.g.notHere(d.User, d.Device)
+		}
+		return
+	}
+	s.refuse(from, d, nil, nil, batch.CodeNotHere, "the user has no link here")
+}
+
+// setPeople takes the settings of what concerns users, rooms and delivery.
+func (g *Gateway) setPeople(o Options) {
+	g.directory = registry.NewDirectory()
+	if g.delivery = o.Delivery; g.delivery == (delivery.Config{}) {
+		g.delivery = delivery.Default()
+	}
+	g.windowBytes = g.delivery.Limits().Bytes
+	if g.roomLimits = o.Rooms; g.roomLimits == (room.Limits{}) {
+		g.roomLimits = room.Default()
+	}
+	if g.slow = o.Slow; g.slow == (Slow{}) {
+		g.slow = DefaultSlow()
+	}
+	g.policies = g.slow.parse()
+	g.offline, g.notHere = o.Offline, o.NotHere
+	if g.offline != nil {
+		g.pulls, g.syncs = newPulls(g.offline), newSyncs(g.offline, g.log)
+	}
+}
+
+// desk is the goroutines that speak with Redis for the shards.
+type desk struct {
+	ctx  context.Context
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+}
+
+func (g *Gateway) startDesk() {
+	if g.offline == nil {
+		return
+	}
+	d := &g.desk
+	d.ctx, d.stop = context.WithCancel(context.Background())
+	for range pullWorkers {
+		d.wg.Go(func() { g.pulls.run(d.ctx) })
+	}
+	d.wg.Go(func() { g.syncs.run(d.ctx) })
+}
+
+// stopDesk has what waits stored, in a few seconds at most.
+func (g *Gateway) stopDesk() {
+	if g.desk.stop == nil {
+		return
+	}
+	g.pulls.close()
+	g.desk.stop()
+	g.desk.wg.Wait()
+}
+
+// frameLen is the length of a frame whose beginning is head.
+func frameLen(head []byte) int { return wire.HeadLen + (int(head[0])<<8 | int(head[1])) }

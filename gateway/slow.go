@@ -1,0 +1,283 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"edged/batch"
+	"edged/netpoll"
+	"edged/wire"
+)
+
+// Slow is the [slow] section: what is done with a message for a link that does not take its output.
+type Slow struct {
+	Bytes    int    `toml:"bytes"`    // output of a link that may wait here; one more message always fits
+	Messages int    `toml:"messages"` // of them, counted from when the kernel takes no more
+	Data     string `toml:"data"`     // DATA: "close", "refuse", "drop-oldest"
+	Push     string `toml:"push"`     // pushes that nobody waits for: "close", "refuse"
+	Required string `toml:"required"` // pushes that must be acknowledged: "close", "refuse"
+	Stored   string `toml:"stored"`   // messages with a version, where Redis is configured: "log", "close", "refuse"
+}
+
+// DefaultSlow returns the settings of a file that says nothing.
+func DefaultSlow() Slow {
+	return Slow{Bytes: 64 << 10, Messages: 4096, Data: "close", Push: "close", Required: "refuse", Stored: "log"}
+}
+
+// Bounds of [slow].
+const (
+	minSlowBytes    = 4 << 10
+	maxSlowBytes    = 256 << 10
+	maxSlowMessages = 1 << 20
+)
+
+// Validate reports every setting that cannot be meant, each with its key.
+func (c Slow) Validate() error {
+	var errs []error
+	if c.Bytes < minSlowBytes || c.Bytes > maxSlowBytes {
+		errs = append(errs, fmt.Errorf("bytes: %d is not between %d and %d", c.Bytes, minSlowBytes, maxSlowBytes))
+	}
+	if c.Messages < 1 || c.Messages > maxSlowMessages {
+		errs = append(errs, fmt.Errorf("messages: %d is not between 1 and %d", c.Messages, maxSlowMessages))
+	}
+	for _, p := range c.policies() {
+		if _, err := p.parse(); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// policy is what is done with a message that a link does not take.
+type policy byte
+
+const (
+	policyClose  policy = iota // the link ends, BYE 10
+	policyRefuse               // the message comes back to its sender
+	policyOldest               // waiting DATA makes room for it
+	policyLog                  // it stays in the log until the link takes it
+)
+
+// class is what a policy is for.
+type class byte
+
+const (
+	classData class = iota
+	classPush
+	classRequired
+	classStored
+	classes
+)
+
+type policyText struct {
+	key, text string
+	allowed   []policy
+}
+
+var policyNames = [...]string{"close", "refuse", "drop-oldest", "log"}
+
+func (c Slow) policies() [classes]policyText {
+	return [classes]policyText{
+		classData:     {"data", c.Data, []policy{policyClose, policyRefuse, policyOldest}},
+		classPush:     {"push", c.Push, []policy{policyClose, policyRefuse}},
+		classRequired: {"required", c.Required, []policy{policyClose, policyRefuse}},
+		classStored:   {"stored", c.Stored, []policy{policyLog, policyClose, policyRefuse}},
+	}
+}
+
+func (p policyText) parse() (policy, error) {
+	names := ""
+	for _, a := range p.allowed {
+		if policyNames[a] == p.text {
+			return a, nil
+		}
+		names += " " + strconv.Quote(policyNames[a])
+	}
+	return 0, fmt.Errorf("%s: %q is none of%s", p.key, p.text, names)
+}
+
+// parse returns what is done with each class, Validate having found nothing.
+func (c Slow) parse() (all [classes]policy) {
+	for i, p := range c.policies() {
+		all[i], _ = p.parse()
+	}
+	return all
+}
+
+// mayWait says whether a link whose output waits may be given another message.
+func (s *shard) mayWait(l *link) bool {
+	return l.flags&blocked == 0 || s.backlog[l.conn] < s.g.slow.Messages
+}
+
+// wrote counts a message behind output that waits.
+func (s *shard) wrote(l *link) {
+	if l.flags&blocked != 0 {
+		s.backlog[l.conn]++
+	}
+}
+
+// Backlog is the loop's word that a link's output begins to wait, or that all of it is gone.
+func (s *shard) Backlog(c netpoll.Conn, pending int) {
+	place := s.loop.Tag(c)
+	l, uniq := s.links.At(place)
+	if l == nil || l.conn != c {
+		return
+	}
+	if pending > 0 {
+		if l.flags&blocked == 0 {
+			l.flags |= blocked
+			s.backlog[l.conn] = 0
+		}
+		return
+	}
+	s.unblock(l)
+	if l.flags&starved != 0 {
+		s.tellStarved(place, uniq, l)
+	}
+	if l.flags&replaying != 0 {
+		s.hungry = append(s.hungry, linkName{place, uniq}) // not now: the loop is in the middle of its output
+	}
+}
+
+// unblock forgets that a link's output waited.
+func (s *shard) unblock(l *link) {
+	if l.flags&blocked != 0 {
+		l.flags &^= blocked
+		delete(s.backlog, l.conn)
+	}
+}
+
+// feedHungry goes on with the links whose output is gone.
+func (s *shard) feedHungry() {
+	for i := 0; i < len(s.hungry); i++ {
+		n := s.hungry[i]
+		if l := s.links.Get(n.place, n.uniq); l != nil && l.flags&replaying != 0 {
+			s.feedAgain(n.place, n.uniq, l)
+		}
+	}
+	s.hungry = s.hungry[:0]
+}
+
+// roomy says that much of the link's window is free, so that it is worth going on with what waits for it.
+func (s *shard) roomy(l *link) bool {
+	if l.flags&latent != 0 {
+		return true
+	}
+	n, _ := s.windows.Outstanding(l.unacked)
+	return n <= s.g.delivery.Window/2
+}
+
+// logged says whether the link's versions are in a log that can be asked.
+func (s *shard) logged(l *link) bool { return s.g.offline != nil && l.flags&bound != 0 }
+
+// takes says whether a link would take another push with a body of that many bytes.
+func (s *shard) takes(l *link, ack batch.Ack, size int) bool {
+	if ack == batch.AckRequired && l.flags&latent == 0 {
+		n, held := s.windows.Outstanding(l.unacked)
+		if n >= s.g.delivery.Window || n > 0 && held+size > s.g.windowBytes {
+			return false
+		}
+	}
+	return l.flags&blocked == 0 || s.mayWait(l) && s.loop.Unsent(l.conn)+size < s.g.slow.Bytes
+}
+
+// leftToLog leaves a live message with a version to the log, if the link does not take it or has earlier ones waiting there.
+func (s *shard) leftToLog(place, uniq uint32, l *link, d *batch.DownItem) bool {
+	if s.g.policies[classStored] != policyLog || !s.logged(l) {
+		return false
+	}
+	if l.flags&replaying != 0 {
+		if r := s.replays[place]; r.busy() {
+			r.again = true
+			s.count.Behind++
+			return true
+		}
+	}
+	if s.takes(l, d.Push.Ack, len(d.Push.Payload)+len(d.Push.MsgID)) {
+		return false
+	}
+	s.count.Behind++
+	s.replay(place, uniq, l)
+	return true
+}
+
+// overfull does what the settings say about a push that the link did not take.
+func (s *shard) overfull(from int, place, uniq uint32, l *link, d *batch.DownItem) {
+	what := classPush
+	switch {
+	case d.Push.Version != 0 && s.logged(l):
+		what = classStored
+	case d.Push.Ack == batch.AckRequired:
+		what = classRequired
+	}
+	if v := d.Push.Version; v != 0 && l.order != 0 {
+		s.orders.Reopen(l.order, v)
+	}
+	switch s.g.policies[what] {
+	case policyLog:
+		s.count.Behind++
+		s.replay(place, uniq, l)
+	case policyRefuse:
+		name := s.name(place, uniq)
+		if d.Push.Ack == batch.AckRequired {
+			s.undeliver(from, d, &name, l, batch.LossWindowFull)
+			return
+		}
+		s.refuse(from, d, &name, l, batch.CodeUnspecified, "the link does not take its output")
+	default:
+		s.end(place, uniq, l, ending{reason: wire.ByeSlow, side: batch.SideGateway, evidence: "output or unacknowledged pushes over their bound"})
+	}
+}
+
+// overfullData does the same for DATA, whose frame is head and payload.
+func (s *shard) overfullData(from int, place, uniq uint32, l *link, d *batch.DownItem, head, payload []byte) {
+	switch s.g.policies[classData] {
+	case policyOldest:
+		s.dropOldest(place, l, head, payload)
+	case policyRefuse:
+		name := s.name(place, uniq)
+		s.count.DataDropped++
+		s.refuse(from, d, &name, l, batch.CodeUnspecified, "the link does not take its output")
+	default:
+		s.end(place, uniq, l, ending{reason: wire.ByeSlow, side: batch.SideGateway, evidence: "output over its bound"})
+	}
+}
+
+// dropOldest makes room for a DATA frame by taking out the oldest ones that wait; where that is not enough the new one goes.
+func (s *shard) dropOldest(place uint32, l *link, head, payload []byte) {
+	dropped, _ := s.loop.Thin(l.conn, len(head)+len(payload), isData)
+	s.count.DataDropped += uint64(dropped)
+	if l.flags&blocked != 0 {
+		s.backlog[l.conn] -= min(dropped, s.backlog[l.conn])
+	}
+	if s.mayWait(l) && s.loop.Write(l.conn, head, payload) {
+		s.wrote(l)
+		s.count.FramesOut[wire.KindData]++
+	} else {
+		dropped++
+		s.count.DataDropped++
+	}
+	if dropped > 0 {
+		l.flags |= starved
+		s.starving[place] += uint32(dropped)
+	}
+}
+
+func isData(frame []byte) bool {
+	return len(frame) > wire.HeadLen && wire.Kind(frame[wire.HeadLen]) == wire.KindData
+}
+
+// tellStarved tells the Manager how much DATA was dropped, once the link takes its output again.
+func (s *shard) tellStarved(place, uniq uint32, l *link) {
+	n := s.starving[place]
+	delete(s.starving, place)
+	l.flags &^= starved
+	if len(s.managers.list) == 0 {
+		return
+	}
+	name := s.name(place, uniq)
+	why := strconv.FormatUint(uint64(n), 10) + " DATA dropped: the link did not take its output"
+	s.scratch = batch.AppendRefused(s.scratch[:0], &name, s.field(place, uniq, l), 0, batch.CodeUnspecified, why)
+	s.managers.answer(s, int(l.manager), s.scratch)
+}

@@ -1,0 +1,105 @@
+package gateway
+
+import (
+	"edged/batch"
+	"edged/delivery"
+)
+
+// A push with a version, or with a place in a package, goes out in its turn (delivery.Orders). What has to wait for an earlier
+// one is kept there as an encoded item; while that is missing the log is asked for it (replay.go).
+
+// inTurn takes a push that has a version or a place in a package.
+func (s *shard) inTurn(from int, place, uniq uint32, l *link, d *batch.DownItem) {
+	if d.Push.PackageID == 0 && s.leftToLog(place, uniq, l, d) {
+		return
+	}
+	now := delivery.Millis(s.now())
+	p := &d.Push
+	s.keep = batch.AppendPush(s.keep[:0], batch.ToLink(s.name(place, uniq)), d.Ref, *p)
+	var v delivery.Verdict
+	if p.PackageID != 0 {
+		l.order, v = s.orders.InPackage(l.order, now, delivery.Position{Package: p.PackageID, Seq: p.SeqID, Count: p.Count}, s.keep)
+		s.judged(from, place, uniq, l, d, v, true)
+	} else {
+		if l.order == 0 && s.logged(l) {
+			l.order = s.orders.Start(l.order, now, 0)
+		}
+		l.order, v = s.orders.Version(l.order, now, p.Version, s.keep)
+		s.judged(from, place, uniq, l, d, v, false)
+	}
+	if s.links.Get(place, uniq) != nil {
+		s.popTurns(place, uniq, l)
+	}
+}
+
+// judged does what the order says about a push.
+func (s *shard) judged(from int, place, uniq uint32, l *link, d *batch.DownItem, v delivery.Verdict, inPackage bool) {
+	switch v {
+	case delivery.Pass, delivery.Late:
+		if inPackage {
+			s.passed(from, place, uniq, l, d, v == delivery.Late)
+			return
+		}
+		s.deliver(from, place, uniq, l, d, v == delivery.Late)
+	case delivery.Double:
+		s.count.Doubles++
+	case delivery.Gap:
+		s.count.HeldBack++
+		s.replay(place, uniq, l)
+	case delivery.Held:
+		s.count.HeldBack++
+		if l.flags&replaying != 0 {
+			s.replays[place].again = true
+		}
+	}
+}
+
+// passed sends a push whose turn in its package has come, unless its version says that the client has it.
+func (s *shard) passed(from int, place, uniq uint32, l *link, d *batch.DownItem, late bool) {
+	var v delivery.Verdict
+	l.order, v = s.orders.Passed(l.order, delivery.Millis(s.now()), d.Push.Version)
+	if v == delivery.Double {
+		s.count.Doubles++
+		return
+	}
+	s.deliver(from, place, uniq, l, d, late || v == delivery.Late)
+}
+
+// popTurns sends what was held and whose turn has come. What the log has goes before.
+func (s *shard) popTurns(place, uniq uint32, l *link) {
+	if l.flags&replaying != 0 && s.replays[place].busy() {
+		return
+	}
+	now := delivery.Millis(s.now())
+	for {
+		var out delivery.Released
+		var ok bool
+		if l.order, ok = s.orders.Pop(l.order, now, &out); !ok {
+			break
+		}
+		if !s.parseHeld(out.Message) {
+			continue
+		}
+		if out.Package != 0 {
+			s.passed(int(l.manager), place, uniq, l, &s.held, out.Late)
+		} else {
+			s.deliver(int(l.manager), place, uniq, l, &s.held, out.Late || out.Gap)
+		}
+		if s.links.Get(place, uniq) == nil {
+			return
+		}
+	}
+	if _, _, missing := s.orders.Missing(l.order); missing && l.flags&replaying == 0 {
+		s.replay(place, uniq, l)
+	}
+	if at, ok := s.orders.Next(l.order); ok {
+		s.deadlines.Earlier(place, linkpoolMillis(at))
+	}
+}
+
+// parseHeld reads what was kept of a push into held. Its slices are those of b.
+func (s *shard) parseHeld(b []byte) bool {
+	it := batch.DownItems(b)
+	item, _, ok := it.Next()
+	return ok && batch.ParseDownItem(item, &s.held) == nil
+}
