@@ -35,7 +35,7 @@ func (s State) String() string {
 // Stats is what the relay has counted since New.
 type Stats struct {
 	Streams []StreamStats // shard by shard, in each Manager by Manager
-	Lanes   []int         // batches of Managers that wait for each shard
+	Lanes   []int         // events that wait for each shard: batches, casts and news of Managers
 	Inlets  []InletStats  // in the order of NewInlet
 }
 
