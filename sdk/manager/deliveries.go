@@ -69,7 +69,7 @@ type delivery struct {
 }
 
 // Push sends a push to a link. The Ack of p counts as AckRequired. A MsgID that is empty is made up. If it returns nil,
-// done is called once, with the outcome, from another goroutine or perhaps before Push returns; it must not wait, because
+// done is called once, with the outcome, from another goroutine, perhaps before Push returns; it must not wait, because
 // it may hold up events. If it returns an error, nothing was sent and done is not called.
 func (d *Deliveries) Push(m *Manager, l Link, p Push, done func(Outcome)) error {
 	return d.begin(p, true, done, func(p Push) ([]*epoch, error) {

@@ -183,6 +183,22 @@ func TestValues(t *testing.T) {
 	}
 }
 
+func TestEncode(t *testing.T) {
+	b, err := manager.Encode(manager.Tag{A: 3, B: -1}, map[uint32]any{0: "bob", 7: 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got pb.Message
+	want := &pb.Message{Header: map[uint32]*pb.Value{1: num(3), 2: num(-1)},
+		Body: map[uint32]*pb.Value{0: {Kind: &pb.Value_String_{String_: "bob"}}, 7: num(5)}}
+	if err := proto.Unmarshal(b, &got); err != nil || !proto.Equal(&got, want) {
+		t.Errorf("%v, %v", &got, err)
+	}
+	if _, err := manager.Encode(manager.Tag{}, map[uint32]any{0: struct{}{}}); !errors.Is(err, manager.ErrValue) {
+		t.Errorf("%v, want ErrValue", err)
+	}
+}
+
 func TestBadValues(t *testing.T) {
 	for name, v := range map[string]any{
 		"nil": nil, "struct": struct{}{}, "nil value": (*pb.Value)(nil), "uint64": uint64(1),

@@ -97,6 +97,14 @@ func intOf(v *edgedpb.Value) (int64, bool) {
 	return n.Int, true
 }
 
+// Encode returns the bytes of a Message with that tag and body, to be pushed or sent as data. Values may be of the types that
+// NewValue takes.
+func Encode(t Tag, body map[uint32]any) ([]byte, error) {
+	return answer(map[uint32]*edgedpb.Value{
+		HeaderTagA: {Kind: &edgedpb.Value_Int{Int: t.A}}, HeaderTagB: {Kind: &edgedpb.Value_Int{Int: t.B}},
+	}, 0, body)
+}
+
 // answer encodes an answer to a Message with that header; code 0: it is no error.
 func answer(asked map[uint32]*edgedpb.Value, code int64, body map[uint32]any) ([]byte, error) {
 	values, err := newValues(body)
