@@ -19,8 +19,9 @@ var floors = map[string]float64{
 	"netpoll": 1.5, "lane": 1.5, "health": 1.5,
 	"relay": 2, "dispatch": 2, "offline": 2, "registry": 2, "bus": 2,
 	"gateway": 3, "queue": 3,
-	"admin":   4, "sdk/client": 4, "sdk/manager": 4, "sdk/keyindex": 4,
+	"admin": 4, "sdk/client": 4, "sdk/manager": 4, "sdk/keyindex": 4,
 	"config": 5, "swarm": 5,
+	"examples/chat": 5, "examples/iot": 5, "examples/room": 5,
 	"demo":      5.5,
 	"cmd/edged": 6,
 }
