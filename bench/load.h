@@ -1,4 +1,4 @@
-// load.h: what the loads have in common: the clocks, the phases of a run and the report. cload.c and cnats.c include it once each.
+// load.h: what the loads have in common: the clocks, the phases of a run and the report. Each of them includes it once.
 // Options that all of them have:
 //   -c n  links     -t n  threads     -p n  messages in flight per link     -s n  bytes of a body
 //   -d s  seconds measured, after -w s seconds of warm-up; -d 0: until standard input ends ("open" on standard error tells when all links are)

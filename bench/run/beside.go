@@ -83,7 +83,7 @@ func (b *bench) flooded(r row, s subject, t target) (sample, error) {
 func (b *bench) beside(set settings, r, loud row, s subject, t target) (with, flood report, err error) {
 	set.warm += holdWarm // the time in which the other begins
 	var out bytes.Buffer
-	c, err := b.client(s, &out, t.load(set, r, s))
+	c, err := b.client(r, s, &out, t.load(set, r, s))
 	if err != nil {
 		return with, flood, err
 	}

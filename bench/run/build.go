@@ -13,20 +13,24 @@ import (
 
 // programs are the executables of one state of the tree; an empty one was not to be built.
 type programs struct {
-	cfloor, crelay, cload, cnats, cmanager string
-	echo, manager, edged, net, netpoll     string
-	dispatcher, asks, redis                string // the address service, its load and its Redis
+	cfloor, crelay, croom, cload, cnats, cfan, cmanager string
+	echo, manager, edged, net, netpoll                  string
+	dispatcher, asks, redis                             string // the address service, its load and its Redis
 	proxies
 }
 
 // of returns the executable of a program.
 func (p programs) of(what program) string {
-	return map[program]string{floor: p.cfloor, relayFloor: p.crelay, echo: p.echo, gateway: p.edged, peerNet: p.net, peerNetpoll: p.netpoll, haproxy: p.haproxy, nginx: p.nginx, nats: p.nats, dispatcher: p.dispatcher}[what]
+	return map[program]string{floor: p.cfloor, relayFloor: p.crelay, echo: p.echo, gateway: p.edged, peerNet: p.net, peerNetpoll: p.netpoll, haproxy: p.haproxy, nginx: p.nginx, nats: p.nats, mosquitto: p.mosquitto,
+		roomFloor: p.croom, dispatcher: p.dispatcher}[what]
 }
 
-// load returns the executable of the load that speaks to a program.
-func (p programs) load(what program) string {
-	if what == nats {
+// load returns the executable of the load for a subject of a row.
+func (p programs) load(r row, s subject) string {
+	switch {
+	case r.mode == fanout:
+		return p.cfan
+	case s.program == nats:
 		return p.cnats
 	}
 	return p.cload
@@ -50,10 +54,10 @@ func (b *bench) build() error {
 	b.commit, _ = b.output1(root, "git", "describe", "--always", "--dirty") // a tree without git has no name
 	in := func(name string) string { return filepath.Join(b.dir, name) }
 	b.now = programs{cfloor: in("cfloor"), crelay: in("crelay"), cload: in("cload"), cnats: in("cnats"),
-		cmanager: in("cmanager"), echo: in("echo"), manager: in("manager"), edged: in("edged"),
+		cmanager: in("cmanager"), croom: in("croom"), cfan: in("cfan"), echo: in("echo"), manager: in("manager"), edged: in("edged"),
 		dispatcher: in("edged"), asks: in("asks")}
 	err = errors.Join(
-		b.cBuild(root, "cfloor", "crelay", "cload", "cnats", "cmanager"),
+		b.cBuild(root, "cfloor", "crelay", "cload", "cnats", "cmanager", "croom", "cfan"),
 		b.goBuild(root, b.now.echo, "./bench/echo"),
 		b.goBuild(root, b.now.manager, "./bench/manager"),
 		b.goBuild(root, b.now.asks, "./bench/asks"),

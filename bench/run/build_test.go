@@ -54,7 +54,7 @@ func TestPrograms(t *testing.T) {
 	if p.of(floor) != "f" || p.of(echo) != "n" || p.of(gateway) != "e" {
 		t.Errorf("%q %q %q", p.of(floor), p.of(echo), p.of(gateway))
 	}
-	if p := (programs{cload: "l", cnats: "n"}); p.load(nats) != "n" || p.load(haproxy) != "l" {
+	if p := (programs{cload: "l", cnats: "n"}); p.load(row{}, subject{program: nats}) != "n" || p.load(row{}, subject{program: haproxy}) != "l" {
 		t.Error("a load for another protocol")
 	}
 	if (programs{}).of(gateway) != "" {

@@ -40,7 +40,7 @@ func buildC(t *testing.T, name string) string {
 
 // TestSources: the compiler finds nothing to say in any of them.
 func TestSources(t *testing.T) {
-	for _, name := range []string{"cfloor", "crelay", "cload", "cnats", "cmanager"} {
+	for _, name := range []string{"cfloor", "crelay", "cload", "cnats", "cmanager", "croom", "cfan"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			buildC(t, name)
@@ -117,4 +117,34 @@ func TestUsage(t *testing.T) {
 			t.Errorf("%q: %v, %s", args, err, out)
 		}
 	}
+}
+
+// runLoad has a load work until there was enough, and returns its report, what it said, and whether it was content.
+func runLoad(t *testing.T, program string, enough <-chan struct{}, args ...string) (report, string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), programLimit)
+	defer cancel()
+	var out, said bytes.Buffer
+	load := exec.CommandContext(ctx, program, append([]string{"-w", "0", "-d", "0"}, args...)...)
+	load.Stdout, load.Stderr = &out, &said
+	in, err := load.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := load.Start(); err != nil {
+		t.Fatal(err)
+	}
+	over := make(chan error, 1)
+	go func() { over <- load.Wait() }()
+	select {
+	case <-enough:
+		_ = in.Close()
+		err = <-over
+	case err = <-over:
+	}
+	rep, bad := parseReport(out.Bytes())
+	if bad != nil {
+		t.Fatalf("%v; it said %s", bad, said.String())
+	}
+	return rep, said.String(), err
 }

@@ -116,7 +116,7 @@ func (b *bench) hold(r row, s subject, t target) (sample, error) {
 // open starts a load that lasts until end is called, and waits until all its links are open.
 func (b *bench) open(set settings, r row, s subject, t target) (end func() (report, error), err error) {
 	var out bytes.Buffer
-	c, err := b.client(s, &out, t.load(set, r, s))
+	c, err := b.client(r, s, &out, t.load(set, r, s))
 	if err != nil {
 		return nil, err
 	}

@@ -102,6 +102,9 @@ func loadArgs(set settings, r row, s subject, pids []int) []string {
 		} else {
 			args = append(args, "-s", strconv.Itoa(payload))
 		}
+	case fanout:
+		return append(args, "-m", s.dialect(), "-p", strconv.Itoa(r.depth), "-t", strconv.Itoa(s.clients()),
+			"-d", seconds(set.window), "-w", seconds(set.warm), "-s", strconv.Itoa(fanPayload))
 	case storm:
 		args = append(args, "-m", "storm")
 	case hold:

@@ -62,7 +62,7 @@ func parse(args []string) (settings, error) {
 	f.DurationVar(&set.hold, "hold", 10*time.Second, "how long idle links are watched")
 	f.IntVar(&set.links, "links", 15000, "idle links")
 	f.IntVar(&set.storm, "storm", 20000, "links of the accept rows")
-	f.BoolVar(&set.peers, "peers", os.Getenv("PEERS") != "", "measure HAProxy, nginx and NATS too; $PEERS sets it")
+	f.BoolVar(&set.peers, "peers", os.Getenv("PEERS") != "", "measure HAProxy, nginx, NATS and mosquitto too; $PEERS sets it")
 	f.BoolVar(&set.list, "list", false, "print the names of the rows and leave")
 	if err := f.Parse(args); err != nil {
 		return set, err

@@ -11,11 +11,15 @@ const (
 	ofDemo                // that of edged demo
 )
 
-// managerCommand returns the program of a subject's Manager and its arguments.
-func (b *bench) managerCommand(s subject) (path string, args []string) {
+// managerCommand returns the program of a subject's Manager and its arguments in a row.
+func (b *bench) managerCommand(r row, s subject) (path string, args []string) {
 	switch session := strconv.Itoa(s.session); s.manager {
 	case inC:
-		return b.now.cmanager, []string{"-s", session, "127.0.0.1:0"}
+		args = []string{"-s", session}
+		if r.mode == fanout {
+			args = append(args, "-r", fanRoom)
+		}
+		return b.now.cmanager, append(args, "127.0.0.1:0")
 	case ofDemo:
 		return b.now.edged, []string{"demo", "--manager", "127.0.0.1:0"}
 	default:
@@ -24,8 +28,8 @@ func (b *bench) managerCommand(s subject) (path string, args []string) {
 }
 
 // serveManager starts what a gateway relays to.
-func (b *bench) serveManager(s subject) (target, error) {
-	path, args := b.managerCommand(s)
+func (b *bench) serveManager(r row, s subject) (target, error) {
+	path, args := b.managerCommand(r, s)
 	p, err := b.ready(s, path, args...)
 	if err != nil {
 		return target{}, err

@@ -212,7 +212,7 @@ func (b *bench) measure(r row, s subject) (sample, error) {
 		return sample{}, err
 	}
 	how := map[mode]func(row, subject, target) (sample, error){
-		flow: b.load, storm: b.load, hold: b.hold, crowd: b.crowd, paced: b.paced, flooded: b.flooded, collect: b.collect, herd: b.herd, asked: b.asked}
+		flow: b.load, storm: b.load, hold: b.hold, crowd: b.crowd, paced: b.paced, flooded: b.flooded, collect: b.collect, herd: b.herd, asked: b.asked, fanout: b.fan}
 	found, err := how[r.mode](r, s, t)
 	for _, p := range t.servers {
 		if died := p.alive(); died != nil {
@@ -232,11 +232,13 @@ func (b *bench) serve(r row, s subject) (target, error) {
 		return b.serveDispatcher(s)
 	case relayFloor:
 		return b.serveRelayFloor(s)
+	case mosquitto:
+		return b.serveMosquitto()
 	case haproxy, nginx:
 		return b.serveProxy(r, s)
 	case nats:
-		return b.serveNATS(s)
-	case floor:
+		return b.serveNATS(r, s)
+	case floor, roomFloor:
 		args = []string{"-n", strconv.Itoa(s.loops), "0"}
 	case echo:
 		if s.pinned {
@@ -288,7 +290,7 @@ func (b *bench) serveRelayFloor(s subject) (target, error) {
 // serveGateway starts edged, after its Manager.
 func (b *bench) serveGateway(r row, s subject) (t target, err error) {
 	if s.session > 0 {
-		if t, err = b.serveManager(s); err != nil {
+		if t, err = b.serveManager(r, s); err != nil {
 			return t, err
 		}
 	}
@@ -329,10 +331,10 @@ func (b *bench) ready(s subject, path string, args ...string) (*process, error) 
 }
 
 // client starts the load; its report goes to out.
-func (b *bench) client(s subject, out *bytes.Buffer, args []string) (*process, error) {
+func (b *bench) client(r row, s subject, out *bytes.Buffer, args []string) (*process, error) {
 	var p *process
 	launch := func() (err error) {
-		p, err = b.launch("open", out, b.now.load(s.program), args...)
+		p, err = b.launch("open", out, b.now.load(r, s), args...)
 		return err
 	}
 	if s.pinned {
@@ -365,7 +367,7 @@ func (b *bench) result(c *process, out *bytes.Buffer, r row, servers int, limit 
 // talk sends messages, or opens and resets links, for as long as the settings say.
 func (b *bench) talk(set settings, r row, s subject, t target) (report, error) {
 	var out bytes.Buffer
-	c, err := b.client(s, &out, t.load(set, r, s))
+	c, err := b.client(r, s, &out, t.load(set, r, s))
 	if err != nil {
 		return report{}, err
 	}

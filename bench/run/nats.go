@@ -8,8 +8,8 @@ import (
 // natsReady is in the line in which nats-server tells the port that it has picked. It listens by then.
 const natsReady = "Listening for client connections on"
 
-// serveNATS starts nats-server, and the backend as a client of it. Its runtime counts as many CPUs as the others have threads.
-func (b *bench) serveNATS(s subject) (target, error) {
+// serveNATS starts nats-server, and as a client of it the backend, which a fan-out does without. Its runtime counts as many CPUs as the others have threads.
+func (b *bench) serveNATS(r row, s subject) (target, error) {
 	c := command(b.now.nats, "-a", "127.0.0.1", "-p", "-1")
 	c.cmd.Env = append(os.Environ(), "GOMAXPROCS="+strconv.Itoa(s.loops))
 	p, err := b.start(c, natsReady, nil)
@@ -20,8 +20,8 @@ func (b *bench) serveNATS(s subject) (target, error) {
 		return target{}, err
 	}
 	t, err := served(target{}, p)
-	if err != nil {
-		return target{}, err
+	if err != nil || r.mode == fanout {
+		return t, err
 	}
 	backend, err := b.ready(s, b.now.cnats, "-m", "backend", "-t", strconv.Itoa(s.loops), t.address)
 	if err != nil {

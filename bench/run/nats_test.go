@@ -32,14 +32,14 @@ type broker struct {
 // enoughMessages is more than all links have on their way at once, so that slots are used again.
 const enoughMessages = 2000
 
-func newBroker(t *testing.T) *broker {
+func newBroker(t *testing.T, greet string, spoil func(subject, msg string) string) *broker {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	b := &broker{address: l.Addr().String(), enough: make(chan struct{}), rng: rand.New(rand.NewPCG(seed, 0)), subs: make(map[string][]net.Conn)}
+	b := &broker{greet: greet, spoil: spoil, address: l.Addr().String(), enough: make(chan struct{}), rng: rand.New(rand.NewPCG(seed, 0)), subs: make(map[string][]net.Conn)}
 	var all sync.WaitGroup
 	all.Go(func() {
 		for {
@@ -147,37 +147,14 @@ func runCnats(t *testing.T, program string, b *broker, args ...string) (report, 
 	if line, err := bufio.NewReader(ready).ReadString('\n'); err != nil || line != "ready\n" {
 		t.Fatalf("the backend says %q, %v", line, err)
 	}
-	var out, said bytes.Buffer
-	load := exec.CommandContext(ctx, program, append([]string{"-m", "load", "-t", "2", "-w", "0", "-d", "0", "-P", strconv.Itoa(backend.Process.Pid)}, append(args, b.address)...)...)
-	load.Stdout, load.Stderr = &out, &said
-	in, err := load.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := load.Start(); err != nil {
-		t.Fatal(err)
-	}
-	over := make(chan error, 1)
-	go func() { over <- load.Wait() }()
-	select {
-	case <-b.enough:
-		_ = in.Close()
-		err = <-over
-	case err = <-over:
-	}
-	rep, bad := parseReport(out.Bytes())
-	if bad != nil {
-		t.Fatalf("%v; it said %s", bad, said.String())
-	}
-	return rep, said.String(), err
+	return runLoad(t, program, b.enough, append(append([]string{"-m", "load", "-t", "2", "-P", strconv.Itoa(backend.Process.Pid)}, args...), b.address)...)
 }
 
 func TestCnats(t *testing.T) {
 	program := buildC(t, "cnats")
 	for _, args := range []string{"-c 20 -p 8 -d 0.3", "-c 3 -p 256 -s 8 -d 0.3", "-c 2 -p 4 -s 65535 -d 0.3"} {
 		t.Run(args, func(t *testing.T) {
-			b := newBroker(t)
-			b.greet = "+OK\r\nPING\r\n"
+			b := newBroker(t, "+OK\r\nPING\r\n", nil)
 			rep, said, err := runCnats(t, program, b, strings.Fields(args)...)
 			if err != nil {
 				t.Fatalf("%v: %s", err, said)
@@ -236,8 +213,7 @@ func TestCnatsFaults(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			b := newBroker(t)
-			b.spoil = once(tt.change)
+			b := newBroker(t, "", once(tt.change))
 			rep, said, err := runCnats(t, program, b, "-c", "5", "-p", "8")
 			if err == nil || !tt.want(rep) || !strings.Contains(said, tt.said) {
 				t.Errorf("%v, %+v: %s", err, rep, said)

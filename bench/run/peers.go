@@ -15,11 +15,11 @@ import (
 	"time"
 )
 
-// proxies are programs of others that relay messages, from PATH or unpacked for this run.
+// proxies are programs of others that pass messages on, from PATH or unpacked for this run.
 type proxies struct {
-	haproxy, nginx, nats string
-	stream               string // nginx's module for TCP; empty: it is built in
-	libraries            string // LD_LIBRARY_PATH of what was unpacked
+	haproxy, nginx, nats, mosquitto string
+	stream                          string // nginx's module for TCP; empty: it is built in
+	libraries                       string // LD_LIBRARY_PATH of what was unpacked
 }
 
 // missing returns the packages of Debian that have what was not found, program by program.
@@ -28,7 +28,8 @@ func (p proxies) missing() [][]string {
 	for _, of := range []struct {
 		found    string
 		packages []string
-	}{{p.haproxy, []string{"haproxy"}}, {p.nginx, []string{"nginx-core", "libnginx-mod-stream"}}, {p.nats, []string{"nats-server"}}} {
+	}{{p.haproxy, []string{"haproxy"}}, {p.nginx, []string{"nginx-core", "libnginx-mod-stream"}}, {p.nats, []string{"nats-server"}},
+		{p.mosquitto, []string{"mosquitto"}}} {
 		if of.found == "" {
 			all = append(all, of.packages)
 		}
@@ -41,7 +42,8 @@ func (p proxies) or(q proxies) proxies {
 	if p.nginx == "" {
 		p.nginx, p.stream = q.nginx, q.stream
 	}
-	p.haproxy, p.nats, p.libraries = cmp.Or(p.haproxy, q.haproxy), cmp.Or(p.nats, q.nats), cmp.Or(p.libraries, q.libraries)
+	p.haproxy, p.nats, p.mosquitto = cmp.Or(p.haproxy, q.haproxy), cmp.Or(p.nats, q.nats), cmp.Or(p.mosquitto, q.mosquitto)
+	p.libraries = cmp.Or(p.libraries, q.libraries)
 	return p
 }
 
@@ -49,7 +51,7 @@ func (p proxies) or(q proxies) proxies {
 // that no service starts. Without them the rows do without.
 func (b *bench) findProxies() {
 	if !b.set.peers {
-		fmt.Fprintln(os.Stderr, "bench: relay without HAProxy, nginx and NATS; make bench PEERS=1 (or -peers) measures them too")
+		fmt.Fprintln(os.Stderr, "bench: without HAProxy, nginx, NATS and mosquitto; make bench PEERS=1 (or -peers) measures them too")
 		return
 	}
 	b.now.proxies = lookProxies("/", os.Getenv("PATH"))
@@ -60,7 +62,7 @@ func (b *bench) findProxies() {
 	dir := filepath.Join(b.dir, "packages")
 	for _, packages := range missing {
 		if err := b.unpack(dir, packages); err != nil {
-			fmt.Fprintf(os.Stderr, "bench: relay without what is not installed (apt install %s): %v\n", strings.Join(packages, " "), err)
+			fmt.Fprintf(os.Stderr, "bench: without what is not installed (apt install %s): %v\n", strings.Join(packages, " "), err)
 		}
 	}
 	unpacked := lookProxies(dir, filepath.Join(dir, "usr/sbin"))
@@ -72,7 +74,7 @@ func (b *bench) findProxies() {
 func lookProxies(root, path string) proxies {
 	var p proxies
 	for _, dir := range append(filepath.SplitList(path), "/usr/sbin") {
-		for name, to := range map[string]*string{"haproxy": &p.haproxy, "nginx": &p.nginx, "nats-server": &p.nats} {
+		for name, to := range map[string]*string{"haproxy": &p.haproxy, "nginx": &p.nginx, "nats-server": &p.nats, "mosquitto": &p.mosquitto} {
 			if file := filepath.Join(dir, name); *to == "" && executable(file) {
 				*to = file
 			}

@@ -44,7 +44,7 @@ func TestLookProxies(t *testing.T) {
 	if p := lookProxies(root, bin); p.haproxy != filepath.Join(bin, "haproxy") || p.stream != module {
 		t.Errorf("got %+v", p)
 	}
-	if packages, want := (proxies{haproxy: "h"}).missing(), [][]string{{"nginx-core", "libnginx-mod-stream"}, {"nats-server"}}; !reflect.DeepEqual(packages, want) {
+	if packages, want := (proxies{haproxy: "h"}).missing(), [][]string{{"nginx-core", "libnginx-mod-stream"}, {"nats-server"}, {"mosquitto"}}; !reflect.DeepEqual(packages, want) {
 		t.Errorf("missing: %q, want %q", packages, want)
 	}
 	if executable(module) || executable(bin) || !executable(filepath.Join(bin, "haproxy")) {

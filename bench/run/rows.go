@@ -56,6 +56,8 @@ var (
 	askRate     = figure{"requests of all, a second of one core", "1000/s", false, false}
 	redisGrowth = figure{"Redis commands/s, asked ÷ not asked", "×", false, false}
 
+	deliveryCPU = figure{"CPU", "µs/delivery", true, false}
+
 	loadCPU     = figure{"CPU of the load", "µs/message", true, false}
 	loadManager = figure{"CPU of its Manager", "µs/message", true, false}
 )
@@ -73,7 +75,9 @@ const (
 	dispatcher                 // edged dispatch
 	haproxy                    // in TCP mode, before a C floor
 	nginx                      // its stream module, before a C floor
-	nats                       // nats-server, before the backend in bench/cnats.c
+	nats                       // nats-server, before the backend in bench/cnats.c but in a fan-out
+	mosquitto                  // an MQTT broker
+	roomFloor                  // bench/croom.c
 )
 
 // subject is one way to run a program; a row compares several.
@@ -112,6 +116,7 @@ const (
 	collect             // garbage collections, with few and with many links
 	herd                // messages, for what the load and the Manager cost
 	asked               // requests to the address service
+	fanout              // messages to a room of all links
 )
 
 // row is one comparison.
@@ -119,7 +124,7 @@ type row struct {
 	name     string
 	mode     mode
 	links    int
-	depth    int           // flow: messages in flight on each link
+	depth    int           // flow: messages in flight on each link; fanout: in all
 	data     bool          // flow: the frames are DATA frames
 	rate     float64       // flow: messages a second, whether answered or not; 0: when answers come
 	deluge   bool          // hold: the links send what they can
@@ -171,6 +176,7 @@ func allRows(set settings, cpus int) []row {
 	}
 	rows = append(rows, flowRows("relay", true, []int{100, 1000}, relay...)...)
 	rows = append(rows, relayRows(set)...)
+	rows = append(rows, fanRows(set)...)
 	open := subject{who: "edged", program: gateway, loops: 2}
 	rows = append(rows, row{name: fmt.Sprintf("dispatch/%d-%d", fleetBoxes, fleetGateways), mode: asked, links: fleetGateways,
 		subjects: []subject{{who: "edged dispatch", program: dispatcher}}})
