@@ -56,14 +56,22 @@ func (w *twin) pull(device string, after uint64, most, count int) (text string, 
 // TestModel does things at random and compares each answer with the twin's.
 func TestModel(t *testing.T) {
 	t.Parallel()
+	_, l := open(t, func(c *offline.Config) { c.Count = modelCount })
+	model(t, l, 1500)
+}
+
+// modelCount is the Config.Count of a Log under test.
+const modelCount = 50
+
+func model(t *testing.T, l *offline.Log, steps int) {
+	t.Helper()
+	const count = modelCount
 	r := seeded(t)
-	const count = 50
-	_, l := open(t, func(c *offline.Config) { c.Count = count })
 	users := make(map[string]*twin)
 	for i := range 5 {
 		users[fmt.Sprint("u", i)] = newTwin()
 	}
-	for step := range 1500 {
+	for step := range steps {
 		user := fmt.Sprint("u", r.IntN(5))
 		w := users[user]
 		device := fmt.Sprint("d", r.IntN(3))

@@ -28,6 +28,27 @@ const prelude = `
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 
+-- struct is a library of Redis. A server without it gets what is used of it: pack of '>I1I8I8I8' and unpack of '>I8'.
+local struct = rawget(_G, 'struct') or {
+  pack = function(_, first, ...)
+    local packed = string.char(first)
+    for _, v in ipairs({...}) do
+      local bytes = {}
+      for i = 8, 1, -1 do
+        bytes[i] = v % 256
+        v = math.floor(v / 256)
+      end
+      packed = packed .. string.char(unpack(bytes))
+    end
+    return packed
+  end,
+  unpack = function(_, s, at)
+    local v = 0
+    for i = at, at + 7 do v = v * 256 + string.byte(s, i) end
+    return v
+  end,
+}
+
 -- clash is the error for a key that is not what it should be; Go finds the key by its number.
 local function clash(i, what) return redis.error_reply('CLASH ' .. i .. ' is no ' .. what) end
 
