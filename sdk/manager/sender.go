@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -35,9 +36,11 @@ const (
 
 // SenderOptions say where messages go.
 type SenderOptions struct {
-	URL   string       // of the queue layer: "http://127.0.0.1:7090"; without a path that of PROTOCOL.md is added
+	// URL is the queue layer's: "http://127.0.0.1:7090", or "unix:/run/edged/queue.sock". Without a path that of PROTOCOL.md
+	// is added.
+	URL   string
 	Token string       // shown with each request, if it is not empty
-	HTTP  *http.Client // nil: one without settings
+	HTTP  *http.Client // nil: one without settings, which finds Unix sockets
 
 	// Patience is how long a message is tried; 0: DefaultSendPatience. One with a shorter TTL is tried for that long.
 	Patience time.Duration
@@ -108,27 +111,42 @@ type senderCounters struct {
 
 // NewSender starts a Sender. It fails only if the options are wrong.
 func NewSender(o SenderOptions) (*Sender, error) {
-	u, err := url.Parse(o.URL)
+	where, client, err := endpoint(o)
 	if err != nil {
-		return nil, fmt.Errorf("manager: queue layer: %w", err)
-	}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("manager: queue layer: %q is not an http or https URL", o.URL)
-	}
-	if u.Path == "" || u.Path == "/" {
-		u.Path = messagesPath
+		return nil, err
 	}
 	s := &Sender{
-		url: u.String(), token: o.Token, http: o.HTTP,
+		url: where, token: o.Token, http: client,
 		patience: positive(o.Patience, DefaultSendPatience), keep: positive(o.KeepBytes, DefaultKeepBytes),
 		wake: make(chan struct{}, 1), done: make(chan struct{}), why: ErrExpired,
-	}
-	if s.http == nil {
-		s.http = &http.Client{}
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	go s.run()
 	return s, nil
+}
+
+// endpoint returns what requests are sent to, and by whom.
+func endpoint(o SenderOptions) (where string, client *http.Client, err error) {
+	if client = o.HTTP; client == nil {
+		client = &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}
+	}
+	if path, ok := strings.CutPrefix(o.URL, "unix:"); ok && o.HTTP == nil && path != "" {
+		client.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		}}
+		return "http://queue" + messagesPath, client, nil
+	}
+	u, err := url.Parse(o.URL)
+	if err != nil {
+		return "", nil, fmt.Errorf("manager: queue layer: %w", err)
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return "", nil, fmt.Errorf("manager: queue layer: %q is neither an http or https URL nor unix:/path", o.URL)
+	}
+	if u.Path == "" || u.Path == "/" {
+		u.Path = messagesPath
+	}
+	return u.String(), client, nil
 }
 
 // Post queues a message and returns. done, which may be nil, is told what became of it: the queue layer's name for it, or

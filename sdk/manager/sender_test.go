@@ -9,8 +9,11 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -133,14 +136,35 @@ func (q *queueLayer) sizes() (n []int) {
 
 // Over a real connection: where requests go, with what, and what a message looks like.
 func TestSenderRequest(t *testing.T) {
+	for _, network := range []string{"tcp", "unix"} {
+		t.Run(network, func(t *testing.T) { testSenderRequest(t, network) })
+	}
+}
+
+func testSenderRequest(t *testing.T, network string) {
+	before := runtime.NumGoroutine()
 	var got bytes.Buffer
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	address := "127.0.0.1:0"
+	if network == "unix" {
+		address = filepath.Join(t.TempDir(), "queue.sock")
+	}
+	lis, err := net.Listen(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(&got, "%s %s %s %s ", r.Method, r.URL, r.Header.Get("Authorization"), r.Header.Get("Content-Type"))
 		_, _ = io.Copy(&got, r.Body)
 		_, _ = io.WriteString(w, `{"ids":["1-0"]}`)
 	}))
-	defer srv.Close()
-	s, err := manager.NewSender(manager.SenderOptions{URL: srv.URL, Token: "secret"})
+	_ = srv.Listener.Close()
+	srv.Listener = lis
+	srv.Start()
+	url := srv.URL
+	if network == "unix" {
+		url = "unix:" + address
+	}
+	s, err := manager.NewSender(manager.SenderOptions{URL: url, Token: "secret"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +186,8 @@ func TestSenderRequest(t *testing.T) {
 	if _, err := s.Send(ctx, manager.Message{To: manager.ToEveryone()}); !errors.Is(err, manager.ErrStopped) {
 		t.Errorf("after Close: %v", err)
 	}
-	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	srv.Close()
+	settle(t, before)
 }
 
 // What comes while a request is under way goes together in the next ones, in order, at most 1,000 at a time.
@@ -388,7 +413,7 @@ func TestBadMessages(t *testing.T) {
 	if err := s.Close(t.Context()); err != nil || len(q.got()) != 0 {
 		t.Errorf("%v, %v", err, q.got())
 	}
-	for _, bad := range []string{"", "queue.example", "unix:/x", "http://", "http://\x7f"} {
+	for _, bad := range []string{"", "queue.example", "unix:", "ftp://x", "http://", "http://\x7f"} {
 		if _, err := manager.NewSender(manager.SenderOptions{URL: bad}); err == nil {
 			t.Errorf("URL %q was taken", bad)
 		}

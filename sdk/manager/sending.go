@@ -50,6 +50,7 @@ func (e *busyError) Error() string {
 // run is the Sender's goroutine.
 func (s *Sender) run() {
 	defer close(s.done)
+	defer s.http.CloseIdleConnections() // nothing of ours is left behind
 	var batch []*posting
 	for try := 0; ; try++ {
 		more := s.fill(&batch)
