@@ -156,7 +156,7 @@ func TestCtlWatch(t *testing.T) {
 	a.hub.login("42", "phone", 1)
 	a.written(t)
 	out := newTail()
-	socket, window := a.serve(t)
+	socket, window := a.open(t)
 	go func() {
 		out.ended <- run([]string{"ctl", "--socket", socket, "users", "--watch", "--after", "0"}, out, out)
 	}()

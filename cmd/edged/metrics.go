@@ -53,14 +53,23 @@ func (s source) Metrics() []admin.Metric {
 	}
 	m.gauge("edged_draining", "1 while links are sent away", draining)
 	s.reports.metrics(&m)
+	s.people.metrics(&m)
 	for i := range st.Shards {
 		reactor := label("reactor", strconv.Itoa(i))
 		m.links(&st.Shards[i], reactor)
 		m.frames(&st.Shards[i], reactor)
+		m.pushes(&st.Shards[i], reactor)
+		m.rooms(&st.Shards[i], reactor)
+		m.turns(&st.Shards[i], reactor)
 		m.loop(&st.Shards[i], reactor)
 	}
 	for i, n := range st.Relay.Lanes {
 		m.gauge("edged_lane_batches", "batches of Managers that wait for their reactor", n, label("reactor", strconv.Itoa(i)))
+	}
+	for i, name := range []string{"own", "all", "operator"} { // in the order in which the gateway opens them
+		if i < len(st.Relay.Inlets) {
+			m.inlet(&st.Relay.Inlets[i], label("from", name))
+		}
 	}
 	for i := range st.Relay.Streams {
 		m.stream(&st.Relay.Streams[i])
@@ -94,7 +103,7 @@ func (m *metrics) frames(s *gateway.ShardStats, reactor admin.Label) {
 		m.counter("edged_frames_sent_total", "frames to clients, by kind", s.FramesOut[k], reactor, label("kind", k.String()))
 	}
 	m.counter("edged_heartbeats_total", "heartbeats received and answered", s.Heartbeats, reactor)
-	m.counter("edged_unknown_acks_total", "acknowledged tids that nobody waits for", s.UnknownAcks, reactor)
+	m.counter("edged_unknown_acks_total", "acknowledged tids that were never sent", s.UnknownAcks, reactor)
 	m.counter("edged_items_received_total", "items of Managers", s.ItemsIn, reactor)
 	m.counter("edged_items_sent_total", "items to Managers", s.ItemsOut, reactor)
 	m.counter("edged_items_rerouted_total", "items sent again to another Manager", s.Rerouted, reactor)

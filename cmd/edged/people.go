@@ -10,6 +10,7 @@ import (
 	"edged/batch"
 	"edged/bus"
 	"edged/dispatch"
+	"edged/gateway"
 	"edged/offline"
 	"edged/redisconn"
 	"edged/registry"
@@ -24,6 +25,7 @@ type hub interface {
 	Directory() *registry.Directory
 	AppendLinkID(dst []byte, l registry.Link) []byte
 	Evict(linkID string) bool
+	Routed(user, device string)
 	Receiver() bus.Receiver
 	Order(b []byte) error
 }
@@ -32,6 +34,7 @@ type hub interface {
 type peopleConfig struct {
 	Redis    redisconn.Config // without an address this gateway's users are nobody else's matter
 	Registry registry.Config
+	Bus      bus.Config
 	Offline  offline.Config
 	Reports  time.Duration // between two reports of a gateway
 	MaxFrame int           // bytes of a frame's body
@@ -80,12 +83,19 @@ func newPeople(cfg peopleConfig, log *slog.Logger) *people {
 	}
 	// Reports have a client of their own: pages of stored messages and thousands of routes must not hold up what tells clients
 	// where there is room.
-	p.redis = redisconn.New(cfg.Redis, log)
+	p.redis = redisconn.New(cfg.Redis, log.With("for", "users"))
 	p.reader = registry.NewReader(p.redis, cfg.Registry)
 	p.stored = offline.New(p.redis, cfg.Offline)
-	p.publisher = bus.NewPublisher(p.redis, bus.Default())
+	p.publisher = bus.NewPublisher(p.redis, cfg.Bus)
 	p.fleet = dispatch.NewFleetReader(p.redis, cfg.Reports, log)
 	return p
+}
+
+// lend gives a gateway what it needs of people.
+func (p *people) lend(o *gateway.Options) {
+	if p.redis != nil {
+		o.Offline, o.NotHere = p.stored, p.notHere
+	}
 }
 
 // join begins to tell and to hear, for a gateway that is about to start.
@@ -96,7 +106,7 @@ func (p *people) join(h hub) {
 	}
 	p.routes = registry.NewRoutes(registry.Options{
 		Config: p.cfg.Registry, Client: p.redis, Directory: h.Directory(), Gateway: h.ID(), Epoch: h.Epoch(),
-		AppendLinkID: h.AppendLinkID, Evicted: p.evicted, Log: p.log,
+		AppendLinkID: h.AppendLinkID, Evicted: p.evicted, Routed: h.Routed, Log: p.log,
 	})
 	p.subscriber = bus.NewSubscriber(p.redis, h.ID(), h.Receiver(), p.log)
 	p.subscriber.Start()
@@ -105,8 +115,13 @@ func (p *people) join(h hub) {
 	p.work.Go(func() { p.findStrays(ctx) })
 }
 
-// stop takes this gateway's users out of Redis, as far as ctx allows. It is called when their links are gone.
+// peopleLimit bounds stop: where Redis does not answer, the lease runs out by itself.
+const peopleLimit = 2 * time.Second
+
+// stop takes this gateway's users out of Redis, as far as its time allows. It is called when their links are gone.
 func (p *people) stop(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, peopleLimit)
+	defer cancel()
 	p.cancel()
 	p.work.Wait()
 	if p.redis == nil {

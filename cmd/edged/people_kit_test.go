@@ -52,6 +52,7 @@ type fakeHub struct {
 
 	mu      sync.Mutex
 	evicted []string
+	routed  []string // user/device
 	ordered []string // items: "target push payload"
 	heard   []string // "own: " or "all: " and the same
 	busy    error    // of Order
@@ -78,6 +79,12 @@ func (h *fakeHub) Evict(linkID string) bool {
 	defer h.mu.Unlock()
 	h.evicted = append(h.evicted, linkID)
 	return true
+}
+
+func (h *fakeHub) Routed(user, device string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.routed = append(h.routed, user+"/"+device)
 }
 
 func (h *fakeHub) Order(b []byte) error {
@@ -166,7 +173,7 @@ func peopleSettings(addresses ...string) peopleConfig {
 	r := registry.Default()
 	r.Lease = time.Second
 	return peopleConfig{
-		Redis: redisconn.Config{Addresses: addresses}, Registry: r, Offline: offline.Default(), Reports: time.Second, MaxFrame: 1000,
+		Redis: redisconn.Config{Addresses: addresses}, Registry: r, Bus: bus.Default(), Offline: offline.Default(), Reports: time.Second, MaxFrame: 1000,
 	}
 }
 
@@ -230,8 +237,8 @@ func (s peopleSource) Metrics() []admin.Metric {
 
 func (s peopleSource) Drain(context.Context, admin.DrainRequest) error { return errors.New("none") }
 
-// serve opens p's windows and returns the socket.
-func (p *testPeople) serve(t *testing.T) (socket string, window *admin.Server) {
+// open opens p's windows and returns the socket.
+func (p *testPeople) open(t *testing.T) (socket string, window *admin.Server) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "admin.sock")
 	s, err := admin.New(admin.Config{Listen: []string{"unix:" + socket}}, peopleSource{p.people}, slog.New(slog.DiscardHandler))
@@ -250,7 +257,7 @@ func (p *testPeople) serve(t *testing.T) (socket string, window *admin.Server) {
 // window opens p's windows and returns how to ask there, by the command line.
 func (p *testPeople) window(t *testing.T) (ctl func(args ...string) (status int, out string)) {
 	t.Helper()
-	socket, _ := p.serve(t)
+	socket, _ := p.open(t)
 	return func(args ...string) (int, string) {
 		var out bytes.Buffer
 		status := run(append([]string{"ctl", "--socket", socket}, args...), &out, &out)

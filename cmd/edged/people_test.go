@@ -336,6 +336,7 @@ func TestPeopleMetrics(t *testing.T) {
 	_, a, b := pair(t, nil)
 	a.hub.login("42", "phone", 1)
 	a.written(t)
+	a.hub.wantItems(t, &a.hub.routed, "42/phone")
 	b.want(t, message("user:42"), admin.Pushed{Gateways: []string{"gw-1"}, Devices: 1})
 	a.hub.wantItems(t, &a.hub.heard, `own: 42 push hello "" ack=0 gzip=false ttl=0`)
 	for p, want := range map[*testPeople][]string{
@@ -346,7 +347,7 @@ func TestPeopleMetrics(t *testing.T) {
 		},
 		b: {`edged_operator_pushes_total{to="user"} 1`, `edged_operator_pushes_total{to="link"} 0`, "edged_bus_published_batches_total 1", "edged_bus_unheard_batches_total 0"},
 	} {
-		socket, _ := p.serve(t)
+		socket, _ := p.open(t)
 		status, body := get(t, socket, "/metrics")
 		for _, line := range want {
 			if status != 200 || !strings.Contains(body, "\n"+line+"\n") {
@@ -354,7 +355,7 @@ func TestPeopleMetrics(t *testing.T) {
 			}
 		}
 	}
-	socket, _ := startPeople(t, 3, peopleSettings()).serve(t)
+	socket, _ := startPeople(t, 3, peopleSettings()).open(t)
 	if status, body := get(t, socket, "/metrics"); status != 200 || !strings.Contains(body, "\nedged_users 0\n") || strings.Contains(body, "edged_lease") {
 		t.Errorf("without Redis: %d\n%s", status, body)
 	}

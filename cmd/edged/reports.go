@@ -83,7 +83,7 @@ func (i *instance) publish(s health.Snapshot) {
 		Address: i.gateway.Advertise(), SLB: i.cfg.Redis.SLB, State: s.State, Reason: s.Reason, Version: version,
 		Availability: s.Availability, Raw: s.Raw,
 		PPS: s.PPS, PPSLimit: s.PPSLimit, Bytes: s.Bytes, BytesLimit: s.BytesLimit,
-		Links: s.Links, Capacity: s.Capacity, Epoch: i.gateway.Epoch(),
+		Links: s.Links, Capacity: s.Capacity, Epoch: i.gateway.Epoch(), Sharded: i.people.sharded(),
 	}
 	if s.State != r.state {
 		r.state = s.State

@@ -84,6 +84,7 @@ type instance struct {
 	quit    chan struct{} // ends trim
 	work    sync.WaitGroup
 	reports reports
+	people  *people
 	files   int        // limit of open files
 	passed  []*os.File // sockets of systemd, kept open so that a drain can be taken back
 }
@@ -118,27 +119,40 @@ func newInstance(cfg *config.Config, log *slog.Logger) (*instance, error) {
 		return nil, fmt.Errorf("limit of open files: %w", err)
 	}
 	i.files = int(min(files.Cur, 1<<30))
-	var err error
-	i.gateway, err = gateway.New(gateway.Options{
-		Config: cfg.Gateway, Listeners: cfg.Listeners, Managers: cfg.Manager,
-		Passed: i.passedSockets(), Version: version, Files: i.files, Log: log,
-		Delivery: cfg.Delivery, Slow: cfg.Slow, Rooms: cfg.Rooms,
-	})
-	if err != nil {
-		return nil, err
-	}
-	if err := i.newReports(); err != nil {
-		return nil, err
-	}
-	if i.admin, err = admin.New(cfg.Admin, source{i}, log); err != nil {
+	i.people = newPeople(peopleConfig{
+		Redis: cfg.Redis.Conn(), Registry: cfg.Registry, Bus: cfg.Bus, Offline: cfg.Offline.Log(),
+		Reports: cfg.Health.Interval, MaxFrame: cfg.Gateway.MaxFrame,
+	}, log)
+	if err := i.open(); err != nil {
+		i.people.stop(context.Background())
 		return nil, err
 	}
 	runtime.GOMAXPROCS(netpoll.Procs(i.gateway.Reactors()))
+	i.people.join(i.gateway)
 	i.gateway.Start()
 	i.startReports()
 	i.admin.Serve()
 	i.work.Go(func() { trim(i.quit, i.gateway.Trim) })
 	return i, nil
+}
+
+// open makes the gateway and its windows, and takes their sockets.
+func (i *instance) open() error {
+	o := gateway.Options{
+		Config: i.cfg.Gateway, Listeners: i.cfg.Listeners, Managers: i.cfg.Manager,
+		Passed: i.passedSockets(), Version: version, Files: i.files, Log: i.log,
+		Delivery: i.cfg.Delivery, Slow: i.cfg.Slow, Rooms: i.cfg.Rooms,
+	}
+	i.people.lend(&o)
+	var err error
+	if i.gateway, err = gateway.New(o); err != nil {
+		return err
+	}
+	if err = i.newReports(); err != nil {
+		return err
+	}
+	i.admin, err = admin.New(i.cfg.Admin, source{i, i.people}, i.log)
+	return err
 }
 
 func serve(cfg *config.Config, stdout io.Writer, log *slog.Logger) error {
@@ -209,6 +223,7 @@ func (i *instance) stop() error {
 	i.work.Wait()
 	i.stopReports(ctx)
 	err := errors.Join(i.gateway.Stop(ctx), i.admin.Close(ctx))
+	i.people.stop(context.Background()) // the links are gone, and nobody asks any more
 	i.log.Info("stopped")
 	return err
 }

@@ -13,7 +13,10 @@ import (
 )
 
 // source is what the windows show of an instance.
-type source struct{ *instance }
+type source struct {
+	*instance
+	admin.People
+}
 
 // answerIn is how long a reactor may take to say its numbers before the process counts as unhealthy.
 const answerIn = time.Second
@@ -79,6 +82,7 @@ func (s source) Status() admin.Status {
 		Links:     s.gateway.Links(),
 		Managers:  managerStatus(st.Relay),
 		Room:      s.reports.status(s.cfg.Redis.SLB),
+		People:    s.people.status(),
 	}
 	if s.gateway.Draining() {
 		out.State = admin.StateDraining
