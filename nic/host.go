@@ -3,7 +3,9 @@ package nic
 // Host is the box as this package sees it. The zero Host is the one it runs on; tests replace its parts.
 type Host struct {
 	Sys    string // where sysfs is mounted; empty: /sys
+	Proc   string // where procfs is mounted; empty: /proc
 	Kernel Kernel // nil: rtnetlink, in the network namespace of the calling thread
+	Driver Driver // nil: generic netlink and ioctl, in the network namespace of the calling thread
 }
 
 // Kernel tells of the interfaces of one network namespace.
@@ -42,6 +44,13 @@ func (h Host) sys() sysfs {
 		return "/sys"
 	}
 	return sysfs(h.Sys)
+}
+
+func (h Host) driver() Driver {
+	if h.Driver == nil {
+		return kernelDriver{}
+	}
+	return h.Driver
 }
 
 // links asks rtnetlink, and sysfs where that is denied or does not answer.
