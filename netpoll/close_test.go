@@ -318,3 +318,31 @@ func TestManyEndsAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatDidNotArriveIsToldAtTheEnd: a handler that is told of a peer's end can still ask what had not reached it.
+func TestWhatDidNotArriveIsToldAtTheEnd(t *testing.T) {
+	for _, full := range []bool{false, true} {
+		var conn netpoll.Conn
+		told := make(chan [2]int, 1)
+		l, addr := serve(t, netpoll.Config{}, func(h *hooks) {
+			h.opened = func(c netpoll.Conn, _ int) { conn = c }
+			h.closed = func(c netpoll.Conn, _ error) { told <- [2]int{h.loop.Unsent(c), h.loop.Outstanding(c)} }
+		})
+		c := dial(t, addr)
+		until(t, l, "the connection", func() bool { return conn != 0 })
+		if full {
+			w := writer{r: random(t)}
+			w.fill(t, l, conn)
+		} else {
+			on(t, l, func() { l.Write(conn, []byte("x")) })
+			mustRead(t, c, 1)
+			until(t, l, "the peer's word", func() bool { return l.Outstanding(conn) == 0 })
+		}
+		if err := c.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		if got := wait(t, told, "the end"); (got[0] > 0) != full || (got[1] > 0) != full {
+			t.Errorf("full %v: %d bytes unsent, %d outstanding", full, got[0], got[1])
+		}
+	}
+}

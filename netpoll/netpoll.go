@@ -37,8 +37,8 @@ type Handler interface {
 	// to c, which would call it again; Thin may make room here.
 	Backlog(c Conn, pending int)
 	// Closed is called once for each Opened, and for a Dial that came to nothing. why is nil after Close and Abort,
-	// io.EOF when the peer ended the stream; what was written to c before that is still sent if the peer takes it. The tag
-	// and the peer's address may still be asked for, c is stale otherwise.
+	// io.EOF when the peer ended the stream; what was written to c before that is still sent if the peer takes it. The tag,
+	// the peer's address and what did not reach it (Unsent, Outstanding) may still be asked for, c is stale otherwise.
 	Closed(c Conn, why error)
 	// Turn is called once per wake-up, after the events and before output is sent. The loop sleeps at most for what it
 	// returns; a negative one means until something happens.

@@ -270,7 +270,7 @@ func (l *Loop) sendHeld() {
 
 // Unsent returns the bytes written to c that the kernel has not taken yet.
 func (l *Loop) Unsent(c Conn) int {
-	if r := l.live(c); r != nil {
+	if r := l.known(c); r != nil {
 		return int(r.pending)
 	}
 	return 0
@@ -279,7 +279,7 @@ func (l *Loop) Unsent(c Conn) int {
 // Outstanding returns the bytes that the kernel took and the peer has not acknowledged, at the price of a system call where
 // any can be.
 func (l *Loop) Outstanding(c Conn) int {
-	if r := l.live(c); r != nil {
+	if r := l.known(c); r != nil {
 		return l.outstanding(r)
 	}
 	return 0
