@@ -63,6 +63,9 @@
 //
 //	Pop gives a message of a package > Passed(its version) > Pass: send; Late: send as late; Double: drop
 //
+// A message that had its turn and could not be sent gives it back (Reopen). What the log turns out not to have any more is
+// Gone: it is neither waited for nor counted as missing, so that Whole goes on.
+//
 // # Memory
 //
 // A link without unacknowledged pushes costs its Ref. A window is a record of 56 bytes, 32 for each

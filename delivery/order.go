@@ -195,15 +195,38 @@ func (s *Orders) Whole(r OrderRef) uint64 {
 	return max(o.next, 1) - 1
 }
 
-// Reopen says that a version which had its turn did not reach the client after all: it counts as one whose turn was given
-// up, so that it may come again, late.
+// Reopen says that a version which had its turn did not reach the client after all. If it was the last one that had, its turn
+// comes again; else it counts as one whose turn was given up, so that it may come late.
 func (s *Orders) Reopen(r OrderRef, version uint64) {
 	if r == 0 || !ordered(version) {
 		return
 	}
-	if o := s.order(uint32(r)); version < o.next {
+	o := s.order(uint32(r))
+	if holes := s.holesOf(o); version+1 == o.next && (len(holes) == 0 || holes[len(holes)-1].to != o.next) {
+		o.next = version
+	} else if version < o.next {
 		s.reopen(o, version)
 	}
+}
+
+// Gone says that the versions [from, to) will never come, as the log does not have them any more. Nothing waits for them, and
+// Whole counts them as taken. One that is held all the same keeps its turn.
+func (s *Orders) Gone(r OrderRef, now Millis, from, to uint64) OrderRef {
+	if from >= to {
+		return r
+	}
+	r, o := s.gate(r, now)
+	s.cutHoles(o, from, to)
+	if o.next == 0 || o.next >= from && o.next < to {
+		if items := s.messages.items(&o.held); len(items) > 0 {
+			to = min(to, items[0].number)
+		}
+		if to > o.next {
+			o.next, o.moved = to, now
+		}
+	}
+	o.touched = now
+	return r
 }
 
 // GiveUp says that no version before oldest will come any more: the log does not reach back to

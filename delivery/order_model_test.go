@@ -88,6 +88,66 @@ func (o *orderTwin) skip(n uint64) {
 	o.next = n
 }
 
+// reopen and gone are those of Orders.
+func (o *orderTwin) reopen(n uint64) {
+	if n+1 == o.next && (len(o.holes) == 0 || o.holes[len(o.holes)-1][1] != o.next) {
+		o.next = n
+		return
+	}
+	i := slices.IndexFunc(o.holes, func(h [2]uint64) bool { return h[1] >= n })
+	if i < 0 {
+		i = len(o.holes)
+	}
+	switch {
+	case n >= o.next || i < len(o.holes) && n >= o.holes[i][0] && n < o.holes[i][1]:
+	case i < len(o.holes) && o.holes[i][1] == n:
+		o.holes[i][1]++
+	case len(o.holes) < 8:
+		o.holes = slices.Insert(o.holes, i, [2]uint64{n, n + 1})
+	case i == 0:
+		o.holes[0][0] = n
+	default:
+		o.holes[1][0] = o.holes[0][0]
+		if o.holes = slices.Delete(o.holes, 0, 1); i > 1 {
+			o.holes = slices.Insert(o.holes, i-1, [2]uint64{n, n + 1})
+		}
+	}
+}
+
+func (o *orderTwin) gone(now int64, from, to uint64) {
+	var kept [][2]uint64
+	for i, h := range o.holes {
+		before, behind := [2]uint64{h[0], min(h[1], from)}, [2]uint64{max(h[0], to), h[1]}
+		if split := before[0] < before[1] && behind[0] < behind[1]; split && len(kept)+len(o.holes)-i >= 8 {
+			kept = append(kept, h)
+			continue
+		}
+		for _, h := range [][2]uint64{before, behind} {
+			if h[0] < h[1] {
+				kept = append(kept, h)
+			}
+		}
+	}
+	o.holes = kept
+	if o.next == 0 || o.next >= from && o.next < to {
+		if n, ok := o.head(); ok {
+			to = min(to, n)
+		}
+		if to > o.next {
+			o.next, o.moved, o.everPassed = to, now, true
+		}
+	}
+	o.at = now
+}
+
+// whole is the number before which nothing was given up.
+func (o *orderTwin) whole() uint64 {
+	if len(o.holes) > 0 {
+		return o.holes[0][0] - 1
+	}
+	return max(o.next, 1) - 1
+}
+
 func (o *orderTwin) take(now int64, n uint64, msg string) delivery.Verdict {
 	o.at = now
 	_, twice := o.held[n]
@@ -227,13 +287,34 @@ func (m *orderModel) step() {
 		}
 	case n < 96:
 		r = m.end(r, w)
+	case n < 98:
+		m.changeMind(&r, w)
 	default:
 		r = m.reload(r)
 	}
 	if m.refs[i] = r; got != want {
 		m.Fatalf("link %d: verdict %v, want %v", i, got, want)
 	}
+	if w.gate != nil && (m.s.Whole(r) != w.gate.whole() || m.s.Turn(r) != w.gate.next) {
+		m.Fatalf("link %d: whole up to %d and next %d, want %d and %d", i, m.s.Whole(r), m.s.Turn(r), w.gate.whole(), w.gate.next)
+	}
 	m.pop(i)
+}
+
+// changeMind takes a turn back, or says that some versions will not come.
+func (m *orderModel) changeMind(r *delivery.OrderRef, w *lineTwin) {
+	v := m.version(w)
+	if v -= min(v-1, m.Uint64N(20)); m.IntN(2) == 0 {
+		m.s.Reopen(*r, v)
+		if w.gate != nil {
+			w.gate.reopen(v)
+		}
+		return
+	}
+	to := v + m.Uint64N(12)
+	if *r = m.s.Gone(*r, m.millis(), v, to); v < to {
+		w.open().gone(m.now, v, to)
+	}
 }
 
 // version is one about which something is to be decided.

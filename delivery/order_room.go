@@ -120,7 +120,10 @@ func (s *Orders) reopen(o *order, n uint64) {
 		all[1].from = all[0].from
 		copy(all, all[1:])
 		count--
-		i--
+		if i--; i == 0 { // it lies between the two that are one now
+			o.holeCount = uint8(count)
+			return
+		}
 	}
 	copy(all[i+1:count+1], all[i:count])
 	all[i] = hole{n, n + 1}
@@ -165,6 +168,33 @@ func (s *Orders) forgetHoles(o *order, n uint64) {
 		}
 	}
 	s.setHoles(o, len(kept))
+}
+
+// cutHoles takes the numbers [from, to) out of the holes. A hole that cannot be split, because there are too many, stays.
+func (s *Orders) cutHoles(o *order, from, to uint64) {
+	all := s.holesOf(o)
+	count := len(all)
+	for i := 0; i < count; i++ {
+		h := &all[i]
+		switch {
+		case h.to <= from || to <= h.from:
+		case from <= h.from && h.to <= to:
+			copy(all[i:], all[i+1:count])
+			count--
+			i--
+		case from <= h.from:
+			h.from = to
+		case h.to <= to:
+			h.to = from
+		case count < maxHoles:
+			count++
+			all = s.holes.at(1, o.holes)[:count]
+			copy(all[i+2:], all[i+1:])
+			all[i+1] = hole{to, h.to}
+			all[i].to = from
+		}
+	}
+	s.setHoles(o, count)
 }
 
 func (s *Orders) dropHoles(o *order) { s.setHoles(o, 0) }

@@ -267,6 +267,55 @@ func TestLogDoesNotReachBack(t *testing.T) {
 	l.want("102")
 }
 
+// What the log does not have any more is not waited for, and does not count as missing.
+func TestGoneFromTheLog(t *testing.T) {
+	l := newLine(t, orderLimits())
+	l.r = l.s.Gone(l.r, l.now, 1, 10)
+	l.live(12, 15)
+	l.r = l.s.Gone(l.r, l.now, 10, 14)
+	l.pop()
+	l.want("12")
+	if whole, turn := l.s.Whole(l.r), l.s.Turn(l.r); whole != 12 || turn != 13 {
+		t.Errorf("whole up to %d, next %d", whole, turn)
+	}
+	l.r = l.s.Gone(l.r, l.now, 13, 15)
+	l.pop()
+	l.want("15")
+	l.live(30)
+	l.sleep(2 * time.Second)
+	l.want("30 gap")
+	if whole := l.s.Whole(l.r); whole != 15 {
+		t.Errorf("whole up to %d", whole)
+	}
+	l.r = l.s.Gone(l.r, l.now, 18, 20)
+	l.live(18, 17)
+	l.want("17 late")
+	l.r = l.s.Gone(l.r, l.now, 1, 40)
+	if whole, turn := l.s.Whole(l.r), l.s.Turn(l.r); whole != 39 || turn != 40 {
+		t.Errorf("whole up to %d, next %d", whole, turn)
+	}
+}
+
+// A message that was let through and could not be sent has its turn again, unless a later one went meanwhile.
+func TestTurnTakenBack(t *testing.T) {
+	l := newLine(t, orderLimits())
+	l.live(1, 2)
+	l.s.Reopen(l.r, 2)
+	l.live(3)
+	l.want("1, 2")
+	l.live(2)
+	l.want("2, 3")
+	l.s.Reopen(l.r, 2)
+	if whole := l.s.Whole(l.r); whole != 1 {
+		t.Errorf("whole up to %d", whole)
+	}
+	l.live(4, 2, 2)
+	l.want("4, 2 late")
+	if whole := l.s.Whole(l.r); whole != 4 {
+		t.Errorf("whole up to %d", whole)
+	}
+}
+
 // Live messages during the pull: none is lost, doubled or early.
 func TestLiveDuringThePull(t *testing.T) {
 	l := newLine(t, orderLimits())
