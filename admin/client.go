@@ -22,8 +22,8 @@ var ErrAbsent = errors.New("no edged answers")
 // its own insides hang, so that its answer to that is still heard.
 const clientTimeout = 10 * time.Second
 
-// maxAnswer bounds what a Client reads of an answer.
-const maxAnswer = 4 << 20
+// maxAnswer bounds what a Client reads of an answer. A service that is one user may have a hundred thousand devices.
+const maxAnswer = 64 << 20
 
 // Client asks a running daemon. Its methods may be called from any goroutine;
 // nothing stays open between them.

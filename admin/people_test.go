@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,7 +54,7 @@ func TestDevices(t *testing.T) {
 	}
 	b.ask(0, "GET", "/v1/users/", "").want(t, 404, "there is no /v1/users/")
 	b.ask(0, "GET", "/v1/users/%FF", "").want(t, 400, "is not a user")
-	b.ask(0, "GET", "/v1/users/"+strings.Repeat("x", 2000), "").want(t, 400, "is not a user")
+	b.ask(0, "GET", "/v1/users/"+strings.Repeat("x", 5000), "").want(t, 400, "is not a user")
 	b.ask(0, "POST", "/v1/users/42", "").want(t, 405, "takes GET, HEAD")
 	c := dialled(t, b.Addresses()[0], "")
 	for _, user := range []string{"42", "a/b", "..", ".", "?x=1#y", "é ü", "a%2Fb"} {
@@ -66,6 +68,19 @@ func TestDevices(t *testing.T) {
 	a.want(t, 200, "[]\n")
 	if devices, err := c.Devices(t.Context(), "42"); err != nil || len(devices) != 0 {
 		t.Errorf("%+v, %v", devices, err)
+	}
+}
+
+// TestManyDevices: a service that binds all its clients as one user is told whole.
+func TestManyDevices(t *testing.T) {
+	many := make([]admin.Device, 100_000)
+	for i := range many {
+		many[i] = admin.Device{Device: fmt.Sprint("device-", i), Gateway: "192.0.2.7:7000", Epoch: "1774000000000000000", Link: fmt.Sprint("192.0.2.7:7000:", i, ":1")}
+	}
+	b := startBoth(t, &folk{devices: func(context.Context, string) ([]admin.Device, error) { return many, nil }}, admin.Limits{})
+	got, err := dialled(t, b.Addresses()[0], "").Devices(t.Context(), "service")
+	if err != nil || !slices.Equal(got, many) {
+		t.Errorf("%d devices, %v", len(got), err)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 const (
 	MaxPayload = 1 << 20 // bytes
 	MaxMsgID   = 255     // bytes
-	maxTo      = 1024    // bytes
+	maxTo      = 4 << 10 // bytes; a session, which holds user and device, has no more by default
 	maxPush    = 2 << 20 // bytes of the whole request; base64 makes four of three
 )
 

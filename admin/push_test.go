@@ -34,7 +34,7 @@ func TestParseTarget(t *testing.T) {
 	}
 	for _, text := range []string{
 		"", ":", "42", "user", "user:", "users:42", "User:42", "device:", "device:42", "device:/phone", "device:42/", "room:", "room",
-		"everyone:", "everyone:x", "everybody", "link:", " user:42", "user:\xff", "user:" + strings.Repeat("x", 1020),
+		"everyone:", "everyone:x", "everybody", "link:", " user:42", "user:\xff", "user:" + strings.Repeat("x", 4092),
 	} {
 		if got, err := admin.ParseTarget(text); err == nil || !strings.HasPrefix(err.Error(), "to: ") || got != (admin.Target{}) {
 			t.Errorf("%.40q is %+v, %v", text, got, err)

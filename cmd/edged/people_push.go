@@ -189,7 +189,6 @@ func (p *people) give(ctx context.Context, gateways []string, b []byte) (admin.P
 	waiting := 0
 	for _, g := range gateways {
 		if g == p.hub.ID() {
-			verdicts[g] = p.hub.Order(b)
 			continue
 		}
 		verdicts[g] = p.publisher.To(ctx, g, b, func(n int64, err error) { told <- outcome{g, n, err} })
@@ -197,6 +196,9 @@ func (p *people) give(ctx context.Context, gateways []string, b []byte) (admin.P
 			verdicts[g] = errNoAnswer
 			waiting++
 		}
+	}
+	if me := p.hub.ID(); slices.Contains(gateways, me) { // last, as it waits where the reactors are busy
+		verdicts[me] = p.hub.Order(b)
 	}
 	for late := false; waiting > 0 && !late; waiting-- {
 		select {
