@@ -55,7 +55,7 @@ func TestReport(t *testing.T) {
 	waitFor(t, "half of the room is gone", func() bool { return report(r, id)["availability"] == "0.500" })
 	got := report(r, id)
 	for key, want := range map[string]string{"v": "1", "links": "50", "capacity": "100", "reason": "links", "slb": "sh-1", "address": g.advertise,
-		"pps_limit": "10000000", "sharded": "0"} {
+		"pps_limit": "10000000", "sharded": "1"} {
 		if got[key] != want {
 			t.Errorf("%s is %q, want %q", key, got[key], want)
 		}
