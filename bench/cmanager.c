@@ -4,7 +4,7 @@
 //   -r room  each link joins the room at its HELLO, and its DATA goes to the room instead of back to it
 //   -a mode  none or required: DATA is answered with a push of 64 bytes and this mode of acknowledgement instead; each
 //            acknowledgement is answered with the next
-// It binds each link to a user of its own, named after the link's place, so that none replaces another, and gives no receipts.
+// It binds each link to a user of its own, so that none replaces another, and gives no receipts.
 // Whatever is not as PROTOCOL.md says ends it with a sentence.
 #define _GNU_SOURCE
 #include "h2.h"
@@ -30,7 +30,7 @@ enum { NOT, NONE, REQUIRED };
 
 static int session, pushes = NOT;
 static const char *room;
-static uint32_t named; // pushes that have a msg_id
+static uint32_t users, named; // links that were let in; pushes that have a msg_id
 static bytes item, inner;
 static uint8_t pushed[PUSHED];
 
@@ -114,17 +114,9 @@ static int session_len(value v) {
     }
     return n;
 }
-// place is the first field of a link: its index in the pool.
-static uint32_t place(value link) {
-    const uint8_t *p = link.p, *end = link.p + link.n;
-    value v;
-    for (int tag; (tag = field(&p, end, &v));)
-        if (tag == KIND) return v.n;
-    return 0; // which is how a 0 is written
-}
 static void admit(stream *s, value link, value keys) {
     char user[16], pad[4096];
-    snprintf(user, sizeof user, "user%u", place(link));
+    snprintf(user, sizeof user, "user%06u", ++users);
     put_text(&inner, FIELD(1), user), put_text(&inner, FIELD(2), DEVICE);
     tell_link(s, link, OF_BIND, inner.p, inner.len);
     if (room) tell_link(s, link, OF_JOIN, room, strlen(room));

@@ -32,7 +32,7 @@ func (b *bench) findRedis(root string) {
 		return
 	}
 	b.now.dispatcher = ""
-	fmt.Fprintln(os.Stderr, "bench: without the address service, as there is no redis-server (tools/redis fetches one)")
+	fmt.Fprintln(os.Stderr, "bench: without the address service and registered logins, as there is no redis-server (tools/redis fetches one)")
 }
 
 // dispatchConfig returns the dispatch.toml of a service for the fleet that bench/asks plays.
@@ -47,33 +47,20 @@ func dispatchConfig(redis string) string {
 
 // serveDispatcher starts edged dispatch, after a Redis of its own.
 func (b *bench) serveDispatcher(s subject) (target, error) {
-	port, err := freePort()
+	redis, err := b.serveRedis()
 	if err != nil {
 		return target{}, err
 	}
-	c := command(b.now.redis, "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--dir", b.dir)
-	if b.now.libraries != "" {
-		c.cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+b.now.libraries)
-	}
-	redis, err := b.start(c, redisReady, nil)
-	if err != nil {
-		return target{}, err
-	}
-	if err := redis.await(b.ctx, readyLimit); err != nil {
-		return target{}, err
-	}
-	address := "127.0.0.1:" + strconv.Itoa(port)
 	file := filepath.Join(b.dir, "dispatch.toml")
-	if err := os.WriteFile(file, []byte(dispatchConfig(address)), 0o644); err != nil {
+	if err := os.WriteFile(file, []byte(dispatchConfig(redis.redis)), 0o644); err != nil {
 		return target{}, err
 	}
 	p, err := b.ready(s, b.built(s).of(s.program), "dispatch", "--config", file)
 	if err != nil {
 		return target{}, err
 	}
-	t, err := served(target{servers: []*process{redis}}, p)
-	t.redis = address
-	return t, err
+	redis.pids = nil // what it costs is not asked for
+	return served(redis, p)
 }
 
 // asksReport is what bench/asks prints.

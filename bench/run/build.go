@@ -13,9 +13,9 @@ import (
 
 // programs are the executables of one state of the tree; an empty one was not to be built.
 type programs struct {
-	cfloor, crelay, croom, cload, cnats, cfan, cmanager string
-	echo, manager, edged, net, netpoll                  string
-	dispatcher, asks, redis                             string // the address service, its load and its Redis
+	cfloor, crelay, croom, cload, cnats, cfan, cpush, cmanager string
+	echo, manager, edged, net, netpoll                         string
+	dispatcher, asks, redis                                    string // the address service, its load and its Redis
 	proxies
 }
 
@@ -30,6 +30,8 @@ func (p programs) load(r row, s subject) string {
 	switch {
 	case r.mode == fanout:
 		return p.cfan
+	case r.mode == pushed:
+		return p.cpush
 	case s.program == nats:
 		return p.cnats
 	}
@@ -54,10 +56,10 @@ func (b *bench) build() error {
 	b.commit, _ = b.output1(root, "git", "describe", "--always", "--dirty") // a tree without git has no name
 	in := func(name string) string { return filepath.Join(b.dir, name) }
 	b.now = programs{cfloor: in("cfloor"), crelay: in("crelay"), cload: in("cload"), cnats: in("cnats"),
-		cmanager: in("cmanager"), croom: in("croom"), cfan: in("cfan"), echo: in("echo"), manager: in("manager"), edged: in("edged"),
+		cmanager: in("cmanager"), croom: in("croom"), cfan: in("cfan"), cpush: in("cpush"), echo: in("echo"), manager: in("manager"), edged: in("edged"),
 		dispatcher: in("edged"), asks: in("asks")}
 	err = errors.Join(
-		b.cBuild(root, "cfloor", "crelay", "cload", "cnats", "cmanager", "croom", "cfan"),
+		b.cBuild(root, "cfloor", "crelay", "cload", "cnats", "cmanager", "croom", "cfan", "cpush"),
 		b.goBuild(root, b.now.echo, "./bench/echo"),
 		b.goBuild(root, b.now.manager, "./bench/manager"),
 		b.goBuild(root, b.now.asks, "./bench/asks"),

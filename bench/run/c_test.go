@@ -40,7 +40,7 @@ func buildC(t *testing.T, name string) string {
 
 // TestSources: the compiler finds nothing to say in any of them.
 func TestSources(t *testing.T) {
-	for _, name := range []string{"cfloor", "crelay", "cload", "cnats", "cmanager", "croom", "cfan"} {
+	for _, name := range []string{"cfloor", "crelay", "cload", "cnats", "cmanager", "croom", "cfan", "cpush"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			buildC(t, name)

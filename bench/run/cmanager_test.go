@@ -123,9 +123,9 @@ func TestCManager(t *testing.T) {
 			s := dial(t, serve(t, program, "-s", strconv.Itoa(wanted), at).address)
 			session := openedSession()
 			places := []uint32{0, 1<<24 | 3}
-			for _, place := range places {
+			for i, place := range places {
 				send(t, s, &pb.Upstream{Seq: 1, Items: []*pb.UpItem{from(place, session, hello, nil), from(place, session, data, []byte("said")), from(place, nil, data, nil)}})
-				items, user := receive(t, s, 4), fmt.Sprint("user", place)
+				items, user := receive(t, s, 4), fmt.Sprintf("user%06d", i+1)
 				for _, item := range items {
 					same(t, item, place)
 				}
@@ -328,29 +328,45 @@ func TestCManagerHolds(t *testing.T) {
 	checkEcho(t, s, append(said, item)) // the one that waits goes out too
 }
 
-// TestCManagerGateway: links of the real gateway exchange messages over it, and every byte is right.
+// TestCManagerGateway: links of the real gateway exchange messages over it, are told what one of them says to a room, and acknowledge
+// pushes, and every byte is right.
 func TestCManagerGateway(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds edged")
 	}
 	b := &bench{ctx: t.Context(), dir: t.TempDir(), set: settings{window: 300 * time.Millisecond}}
-	b.now = programs{cmanager: buildC(t, "cmanager"), cload: buildC(t, "cload"), edged: filepath.Join(b.dir, "edged")}
+	b.now = programs{cmanager: buildC(t, "cmanager"), cload: buildC(t, "cload"), cfan: buildC(t, "cfan"), cpush: buildC(t, "cpush"), edged: filepath.Join(b.dir, "edged")}
 	if err := b.goBuild("../..", b.now.edged, "./cmd/edged"); err != nil {
 		t.Fatal(err)
 	}
-	runtime.LockOSThread() // the kernel ends a program with the thread that started it
-	t.Cleanup(runtime.UnlockOSThread)
-	t.Cleanup(b.stopAll)
-	for _, depth := range []int{1, 8} {
-		r := row{links: 50, depth: depth, data: true}
-		got, err := b.measure(r, subject{program: gateway, loops: 2, session: relaySession, manager: inC})
-		b.stopAll()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(got.values) != 2 || got.values[1].figure != managerCPU || got.values[1].value <= 0 {
-			t.Errorf("got %v", got)
-		}
+	edged := subject{program: gateway, loops: 2, session: relaySession, manager: inC}
+	for _, tt := range []struct {
+		name string
+		row  row
+		push string
+		want []figure
+	}{
+		{"one message", row{depth: 1, data: true}, "", []figure{messageCPU, managerCPU}},
+		{"eight messages", row{depth: 8, data: true}, "", []figure{messageCPU, managerCPU}},
+		{"a room", row{mode: fanout, depth: 16}, "", []figure{deliveryCPU}},
+		{"plain pushes", row{mode: pushed, depth: 8}, "none", []figure{pushCPU, pushManager}},
+		{"required pushes", row{mode: pushed, depth: 8}, "required", []figure{pushCPU, pushManager}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			runtime.LockOSThread() // the kernel ends a program with the thread that started it
+			defer runtime.UnlockOSThread()
+			tt.row.links, edged.push = 50, tt.push
+			got, err := b.measure(tt.row, edged)
+			b.stopAll()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, f := range tt.want {
+				if len(got.values) != len(tt.want) || got.values[i].figure != f || got.values[i].value <= 0 {
+					t.Errorf("got %v, want %v", got, tt.want)
+				}
+			}
+		})
 	}
 }
 

@@ -31,7 +31,8 @@ type report struct {
 	Links      int     `json:"links"`
 	Seconds    float64 `json:"seconds"`
 	Frames     int     `json:"frames"`
-	Rate       float64 `json:"rate"` // frames a second
+	Rate       float64 `json:"rate"`           // frames a second
+	Connects   float64 `json:"connects_per_s"` // links that opened, a second of opening
 	P50        float64 `json:"p50_us"`
 	P99        float64 `json:"p99_us"`
 	Errors     int     `json:"errors"`
@@ -105,8 +106,14 @@ func loadArgs(set settings, r row, s subject, pids []int) []string {
 	case fanout:
 		return append(args, "-m", s.dialect(), "-p", strconv.Itoa(r.depth), "-t", strconv.Itoa(s.clients()),
 			"-d", seconds(set.window), "-w", seconds(set.warm), "-s", strconv.Itoa(fanPayload))
+	case pushed:
+		return append(args, "-m", s.push, "-p", strconv.Itoa(r.depth), "-t", strconv.Itoa(s.clients()),
+			"-d", seconds(set.window), "-w", seconds(set.warm), "-s", strconv.Itoa(payload))
 	case storm:
 		args = append(args, "-m", "storm")
+		if r.rate > 0 {
+			args = append(args, "-r", strconv.FormatFloat(r.rate, 'f', 0, 64), "-k", strconv.Itoa(r.keep))
+		}
 	case hold:
 		args = append(args, "-m", r.holds(), "-d", "0", "-w", seconds(holdWarm)) // until its standard input ends
 		if r.deluge {
@@ -161,14 +168,17 @@ func joinInts(n []int) string {
 }
 
 // gatewayConfig returns the edged.toml of a subject. Nothing may happen by itself while it is measured, so every timeout
-// is far away. admin is where it is controlled; empty: nowhere.
-func gatewayConfig(s subject, capacity int, manager, admin string) string {
-	login, managers := "none", ""
+// is far away. t is its Manager and its Redis, if it has any, and where it is controlled.
+func gatewayConfig(s subject, capacity int, t target) string {
+	login, managers, redis, admin := "none", "", "", ""
 	if s.session > 0 {
-		login, managers = "required", strconv.Quote(manager)
+		login, managers = "required", strconv.Quote(t.address)
 	}
-	if admin != "" {
-		admin = strconv.Quote(admin)
+	if t.redis != "" {
+		redis = strconv.Quote(t.redis)
+	}
+	if t.admin != "" {
+		admin = strconv.Quote("unix:" + t.admin)
 	}
 	return fmt.Sprintf(`[gateway]
 reactors = %d
@@ -185,7 +195,10 @@ address = "127.0.0.1:0"
 [manager]
 addresses = [%s]
 
+[redis]
+addresses = [%s]
+
 [admin]
 listen = [%s]
-`, s.loops, capacity, login, managers, admin)
+`, s.loops, capacity, login, managers, redis, admin)
 }

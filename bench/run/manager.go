@@ -19,6 +19,9 @@ func (b *bench) managerCommand(r row, s subject) (path string, args []string) {
 		if r.mode == fanout {
 			args = append(args, "-r", fanRoom)
 		}
+		if s.push != "" {
+			args = append(args, "-a", s.push)
+		}
 		return b.now.cmanager, append(args, "127.0.0.1:0")
 	case ofDemo:
 		return b.now.edged, []string{"demo", "--manager", "127.0.0.1:0"}

@@ -125,7 +125,7 @@ func (b *bench) measureSubjects(r row, round int) []outcome {
 	var got []outcome
 	b.half = 0
 	for _, s := range withBase(r.inRound(round, b.set.rounds), func(p program) bool { return b.base.of(p) != "" }) {
-		if b.now.of(s.program) == "" {
+		if b.now.of(s.program) == "" || s.redis && b.now.redis == "" {
 			continue
 		}
 		found, err := b.measure(r, s)
@@ -212,7 +212,8 @@ func (b *bench) measure(r row, s subject) (sample, error) {
 		return sample{}, err
 	}
 	how := map[mode]func(row, subject, target) (sample, error){
-		flow: b.load, storm: b.load, hold: b.hold, crowd: b.crowd, paced: b.paced, flooded: b.flooded, collect: b.collect, herd: b.herd, asked: b.asked, fanout: b.fan}
+		flow: b.load, storm: b.load, hold: b.hold, crowd: b.crowd, paced: b.paced, flooded: b.flooded, collect: b.collect, herd: b.herd, asked: b.asked, fanout: b.fan,
+		pushed: b.pushes, logins: b.logins}
 	found, err := how[r.mode](r, s, t)
 	for _, p := range t.servers {
 		if died := p.alive(); died != nil {
@@ -287,20 +288,25 @@ func (b *bench) serveRelayFloor(s subject) (target, error) {
 	return served(t, p)
 }
 
-// serveGateway starts edged, after its Manager.
+// serveGateway starts edged, after its Manager and its Redis.
 func (b *bench) serveGateway(r row, s subject) (t target, err error) {
 	if s.session > 0 {
 		if t, err = b.serveManager(r, s); err != nil {
 			return t, err
 		}
 	}
-	admin := ""
+	if s.redis {
+		redis, err := b.serveRedis()
+		if err != nil {
+			return t, err
+		}
+		t.redis, t.servers, t.pids = redis.redis, append(t.servers, redis.servers...), append(t.pids, redis.pids...)
+	}
 	if r.mode == hold {
 		t.admin = filepath.Join(b.dir, "admin.sock")
-		admin = "unix:" + t.admin
 	}
 	file := filepath.Join(b.dir, "edged.toml")
-	if err := os.WriteFile(file, []byte(gatewayConfig(s, r.capacity(), t.address, admin)), 0o644); err != nil {
+	if err := os.WriteFile(file, []byte(gatewayConfig(s, r.capacity(), t)), 0o644); err != nil {
 		return t, err
 	}
 	p, err := b.ready(s, b.built(s).of(gateway), "serve", "--config", file)

@@ -57,6 +57,11 @@ var (
 	redisGrowth = figure{"Redis commands/s, asked ÷ not asked", "×", false, false}
 
 	deliveryCPU = figure{"CPU", "µs/delivery", true, false}
+	pushCPU     = figure{"CPU", "µs/push", true, false}
+	pushManager = figure{"CPU of its Manager", "µs/push", false, false}
+	loginCPU    = figure{"CPU", "µs/login", true, false}
+	redisCPU    = figure{"CPU of Redis", "µs/login", false, false}
+	besideRate  = figure{"relay beside 10,000 logins/s", "1000 messages/s", true, false}
 
 	loadCPU     = figure{"CPU of the load", "µs/message", true, false}
 	loadManager = figure{"CPU of its Manager", "µs/message", true, false}
@@ -93,6 +98,8 @@ type subject struct {
 	trace   bool // gateway: tells of each garbage collection
 	swarm   bool // the load is edged swarm and not cload
 	manager manager
+	push    string // how its Manager's pushes are acknowledged: none or required; empty: it makes none
+	redis   bool   // gateway: it has a Redis
 }
 
 // clients returns the threads of the load. They do not follow the subject's loops: subjects of one row get the same load.
@@ -117,6 +124,8 @@ const (
 	herd                // messages, for what the load and the Manager cost
 	asked               // requests to the address service
 	fanout              // messages to a room of all links
+	pushed              // pushes, each of which is answered
+	logins              // links that log in at a rate, alone and beside messages
 )
 
 // row is one comparison.
@@ -126,7 +135,8 @@ type row struct {
 	links    int
 	depth    int           // flow: messages in flight on each link; fanout: in all
 	data     bool          // flow: the frames are DATA frames
-	rate     float64       // flow: messages a second, whether answered or not; 0: when answers come
+	rate     float64       // flow: messages a second, whether answered or not; storm: links a second; 0: when answers come
+	keep     int           // storm: links that stay open
 	deluge   bool          // hold: the links send what they can
 	beat     time.Duration // hold: each link sends a heartbeat so often; 0: never
 	below    string        // whom the others are divided by; empty: the C floor
@@ -177,6 +187,8 @@ func allRows(set settings, cpus int) []row {
 	rows = append(rows, flowRows("relay", true, []int{100, 1000}, relay...)...)
 	rows = append(rows, relayRows(set)...)
 	rows = append(rows, fanRows(set)...)
+	rows = append(rows, pushRows()...)
+	rows = append(rows, loginRows()...)
 	open := subject{who: "edged", program: gateway, loops: 2}
 	rows = append(rows, row{name: fmt.Sprintf("dispatch/%d-%d", fleetBoxes, fleetGateways), mode: asked, links: fleetGateways,
 		subjects: []subject{{who: "edged dispatch", program: dispatcher}}})
@@ -261,7 +273,7 @@ func choose(rows []row, only *regexp.Regexp) []row {
 
 // slow says that a row takes so long, and its figures vary so little, that a part of the rounds will do.
 func (r row) slow() bool {
-	return slices.Contains([]mode{hold, flooded, collect, herd, asked}, r.mode)
+	return slices.Contains([]mode{hold, flooded, collect, herd, asked, logins}, r.mode)
 }
 
 // roundsOf returns in how many of the rounds a row is measured.
@@ -296,8 +308,11 @@ func (r row) inRound(round, rounds int) []subject {
 
 // capacity is what a gateway is configured for: beyond the row's links those that were reset and are not closed yet.
 func (r row) capacity() int {
-	if r.mode == storm {
+	switch r.mode {
+	case storm:
 		return 2000
+	case logins:
+		return r.links + 2*loginKept
 	}
 	return r.links + 500 // a flood's link is among them
 }

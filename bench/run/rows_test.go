@@ -63,7 +63,7 @@ func TestAllRows(t *testing.T) {
 		}
 	}
 	for _, want := range []string{"echo-pinned/10000:8", "echo-free/100:1", "relay/1000:8", "accept", "relay/15000-1000", "latency", "latency/manager-c", "flood",
-		"gc/15000", "swarm-manager/1000:8", "idle/silent", "idle/logged-in", "idle/heartbeats"} {
+		"gc/15000", "swarm-manager/1000:8", "fanout/10000:16", "push/required:1", "login/registered", "idle/silent", "idle/logged-in", "idle/heartbeats"} {
 		if !seen[want] {
 			t.Errorf("no row %s in %v", want, names(rows))
 		}
@@ -144,6 +144,8 @@ func TestLoadArgs(t *testing.T) {
 		{"NATS", row{links: 9, depth: 8, data: true}, subject{program: nats, loops: 2}, "-c 9 -P 1,2 -m load -p 8 -t 2 -d 1 -w 0.25 -s 64"},
 		{"storm on the floor", row{mode: storm, links: 9}, floorFree, "-c 9 -P 1,2 -m storm -H 0000 -R 1"},
 		{"storm on edged", row{mode: storm, links: 9}, open, "-c 9 -P 1,2 -m storm -H 0000 -R 2 -G 02"},
+		{"logins", row{mode: storm, links: 9, rate: 10000, keep: 5}, in, "-c 9 -P 1,2 -m storm -r 10000 -k 5 -H 000101 -R 1 -G 02"},
+		{"pushes", row{mode: pushed, links: 9, depth: 8}, subject{session: 150, push: "required"}, "-c 9 -P 1,2 -m required -p 8 -t 2 -d 1 -w 0.25 -s 64"},
 		{"silent floor", row{mode: hold, links: 9}, floorFree, "-c 9 -P 1,2 -m idle -d 0 -w 1"},
 		{"silent edged", row{mode: hold, links: 9}, open, "-c 9 -P 1,2 -m idle -d 0 -w 1 -R 1 -G 02"},
 		{"heartbeats", row{mode: hold, links: 9, beat: 25 * time.Second}, open, "-c 9 -P 1,2 -m idle -d 0 -w 1 -B 25 -R 1 -G 02"},
@@ -163,18 +165,22 @@ func TestGatewayConfig(t *testing.T) {
 		login    string
 		managers []string
 		admin    string
+		redis    string
 		windows  []string
 	}{
-		{subject{loops: 1, session: 150}, "required", []string{"127.0.0.1:7100"}, "", nil},
-		{subject{loops: 2}, "none", nil, "unix:/tmp/a.sock", []string{"unix:/tmp/a.sock"}},
+		{subject{loops: 1, session: 150}, "required", []string{"127.0.0.1:7100"}, "", "127.0.0.1:6379", nil},
+		{subject{loops: 2}, "none", nil, "/tmp/a.sock", "", []string{"unix:/tmp/a.sock"}},
 	} {
-		c, err := config.Parse("bench", []byte(gatewayConfig(tt.s, 700, "127.0.0.1:7100", tt.admin)))
+		c, err := config.Parse("bench", []byte(gatewayConfig(tt.s, 700, target{address: "127.0.0.1:7100", admin: tt.admin, redis: tt.redis})))
 		if err != nil {
 			t.Fatal(err)
 		}
 		g := c.Gateway
 		if g.Login != tt.login || g.Reactors != tt.s.loops || g.Capacity != 700 || !slices.Equal(c.Admin.Listen, tt.windows) || !slices.Equal(c.Manager.Addresses, tt.managers) {
 			t.Errorf("got %+v, Managers %v, windows %v", g, c.Manager.Addresses, c.Admin.Listen)
+		}
+		if slices.Contains(c.Redis.Addresses, tt.redis) != (tt.redis != "") {
+			t.Errorf("Redis %q becomes %v", tt.redis, c.Redis.Addresses)
 		}
 		if least := time.Hour; g.IdleTimeout < least || g.Heartbeat < least || g.DrainTimeout != 0 {
 			t.Errorf("something happens by itself: %+v", g)
