@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -64,6 +65,7 @@ func (s *Service) deliver(ctx context.Context, items []*item) (failed []*item, e
 			}
 		}
 	}
+	r.remember(lost)
 	on := items[:0:0]
 	for _, i := range items {
 		if lost[i] != nil {
@@ -100,6 +102,20 @@ func (r *router) begin(items []*item) {
 	}
 }
 
+// remember notes which gateways have got items that must be sent to others once more.
+func (r *router) remember(lost map[*item]error) {
+	if len(lost) == 0 {
+		return
+	}
+	for _, p := range r.all {
+		for _, i := range p.items {
+			if p.err == nil && lost[i] != nil {
+				i.sent = append(i.sent, p.gateway)
+			}
+		}
+	}
+}
+
 // route adds the item to a publication for each gateway that needs it. An error says that it must be tried again.
 func (s *Service) route(ctx context.Context, i *item, found []registry.Found, now time.Time) error {
 	left, gone := i.expired(now)
@@ -113,7 +129,8 @@ func (s *Service) route(ctx context.Context, i *item, found []registry.Found, no
 	}
 	if i.To.User == "" {
 		i.outcome = Delivered
-		return s.add(ctx, "", i, push)
+		s.add(ctx, "", i, push)
+		return nil
 	}
 	f := &found[s.router.place[i.To.User]]
 	if f.Err != nil {
@@ -131,8 +148,8 @@ func (s *Service) route(ctx context.Context, i *item, found []registry.Found, no
 			continue
 		}
 		i.outcome = Delivered
-		if err := s.add(ctx, route.Gateway, i, push); err != nil {
-			return err
+		if !slices.Contains(i.sent, route.Gateway) {
+			s.add(ctx, route.Gateway, i, push)
 		}
 	}
 	return nil
@@ -158,7 +175,7 @@ func sameGateway(routes []registry.Route, gateway string) bool {
 }
 
 // add puts a push into the open publication for a gateway, and sends that when it is full.
-func (s *Service) add(ctx context.Context, gateway string, i *item, push batch.Push) error {
+func (s *Service) add(ctx context.Context, gateway string, i *item, push batch.Push) {
 	r := &s.router
 	p := r.open[gateway]
 	if p == nil {
@@ -167,12 +184,10 @@ func (s *Service) add(ctx context.Context, gateway string, i *item, push batch.P
 	}
 	p.bytes = batch.AppendPush(p.bytes, i.To, 0, push)
 	p.items = append(p.items, i)
-	if len(p.bytes) < publicationBytes {
-		return nil
+	if len(p.bytes) >= publicationBytes {
+		delete(r.open, gateway)
+		s.publish(ctx, p)
 	}
-	delete(r.open, gateway)
-	s.publish(ctx, p)
-	return nil
 }
 
 // flush sends what is open.

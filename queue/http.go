@@ -20,7 +20,7 @@ const messagesPath = "/v1/messages"
 
 const (
 	maxBody    = 8 << 20 // bytes of a request
-	mostAtWork = 16      // requests whose bodies are held at a time
+	mostAtWork = 16      // requests whose messages are held at a time
 )
 
 // Handler answers POST /v1/messages: it puts messages into edged:in.
@@ -93,12 +93,6 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request) ([]string, *refus
 		w.Header().Set("Allow", http.MethodPost)
 		return nil, &refusal{http.StatusMethodNotAllowed, "", messagesPath + " takes POST"}
 	}
-	select {
-	case h.work <- struct{}{}:
-		defer func() { <-h.work }()
-	case <-r.Context().Done():
-		return nil, &refusal{http.StatusServiceUnavailable, "1", "the client has left"}
-	}
 	var text bytes.Buffer
 	if _, err := io.Copy(&text, http.MaxBytesReader(w, r.Body, maxBody)); err != nil {
 		var large *http.MaxBytesError
@@ -107,6 +101,8 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request) ([]string, *refus
 		}
 		return nil, &refusal{http.StatusBadRequest, "", "the body did not come to its end"}
 	}
+	h.work <- struct{}{} // after the body has come: one that is slow to come holds nobody up
+	defer func() { <-h.work }()
 	messages, err := parseBody(text.Bytes(), h.payloadMax)
 	if err != nil {
 		return nil, &refusal{http.StatusBadRequest, "", err.Error()}

@@ -76,16 +76,25 @@ func start(t testing.TB, addrs []string, change ...func(*queue.Config)) *layer {
 	return run(t, dial(t, addrs...), c)
 }
 
-// run is start over a client that the caller closes.
-func run(t testing.TB, client *redisconn.Client, c queue.Config) *layer {
+// newLayer makes a layer over a client, which the caller closes. With a nil source it is that of Redis.
+func newLayer(client *redisconn.Client, c queue.Config, source queue.Source) *layer {
 	l := &layer{client: client, book: &book{}}
 	log := slog.New(slog.NewTextHandler(l.book, nil))
 	l.stream = queue.NewStream(client, c, log)
+	if source == nil {
+		source = l.stream
+	}
 	l.log = offline.New(client, offline.Default())
 	l.publisher = bus.NewPublisher(client, bus.Default())
 	l.service = queue.New(queue.Options{
-		Config: c, Source: l.stream, Offline: l.log, Reader: registry.NewReader(client, registry.Default()), Publisher: l.publisher, Logger: log,
+		Config: c, Source: source, Offline: l.log, Reader: registry.NewReader(client, registry.Default()), Publisher: l.publisher, Logger: log,
 	})
+	return l
+}
+
+// run runs a layer until the test ends.
+func run(t testing.TB, client *redisconn.Client, c queue.Config) *layer {
+	l := newLayer(client, c, nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { l.service.Run(ctx) })
@@ -98,7 +107,9 @@ func run(t testing.TB, client *redisconn.Client, c queue.Config) *layer {
 			l.publisher.Stop(context.Background())
 		})
 	}
-	t.Cleanup(l.stop)
+	if t != nil {
+		t.Cleanup(l.stop)
+	}
 	return l
 }
 
@@ -182,6 +193,17 @@ func (g *gateway) heard() []string {
 		lines = append(lines, describe(&g.items[i]))
 	}
 	return lines
+}
+
+// payloads is how often each payload came.
+func (g *gateway) payloads() map[string]int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	got := make(map[string]int)
+	for i := range g.items {
+		got[string(g.items[i].Push.Payload)]++
+	}
+	return got
 }
 
 func describe(d *batch.DownItem) string {

@@ -10,7 +10,7 @@ const (
 // lot holds items that failed until they are tried again, and the items behind them that are for the same: nobody overtakes.
 type lot struct {
 	items []*item
-	keys  map[string]bool
+	keys  map[key]bool
 	pause time.Duration
 }
 
@@ -33,7 +33,7 @@ func (l *lot) admit(items []*item) []*item {
 // hold takes in items that failed.
 func (l *lot) hold(failed []*item) {
 	if l.keys == nil {
-		l.keys = make(map[string]bool)
+		l.keys = make(map[key]bool)
 	}
 	for _, i := range failed {
 		l.keys[i.key] = true

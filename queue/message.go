@@ -88,11 +88,11 @@ func bad(r Reason, field, format string, args ...any) *BadError {
 // ParseTo reads whom a message is for: `user:42`, `device:42/phone`, `room:live-1` or `everyone`. The first slash ends a
 // user's name, so that a device's may have one.
 func ParseTo(s string) (batch.Target, error) {
-	kind, name, _ := strings.Cut(s, ":")
+	kind, name, found := strings.Cut(s, ":")
 	switch {
 	case s == "everyone":
 		return batch.ToEveryone(), nil
-	case kind != "user" && kind != "device" && kind != "room":
+	case !found || kind != "user" && kind != "device" && kind != "room":
 		return batch.Target{}, fmt.Errorf("%s is not user:U, device:U/D, room:R or everyone", quote(s))
 	case kind == "room":
 		return batch.ToRoom(name), checkName("room", name)

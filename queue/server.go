@@ -23,7 +23,7 @@ const (
 	writeLimit  = 45 * time.Second // from the head to the last byte of the answer
 	idleLimit   = time.Minute      // for the next request
 	mostHeader  = 16 << 10         // bytes
-	mostConns   = 256              // open at a time, for each address
+	mostConns   = 128              // open at a time, for each address
 )
 
 // socketMode lets root and the daemon's group in: whoever may write to the socket may send messages to everyone.

@@ -17,7 +17,10 @@ import (
 
 const (
 	drainLimit = 5 * time.Second // for what was read when the service is to stop
-	readPause  = 250 * time.Millisecond
+
+	// Between reads that fail; doubles.
+	firstReadPause = 20 * time.Millisecond
+	readPause      = time.Second
 )
 
 // Options is what a Service works with. All are needed but Logger.
@@ -56,11 +59,12 @@ type item struct {
 	Message
 	size int       // bytes, in the window
 	read time.Time // when
-	key  string    // whom it is for: items of one key keep their order
+	key  key       // items of one key keep their order
 
 	version uint64    // once it is stored; 0: it is not
+	sent    []string  // gateways that got it, while it must be sent to others once more
 	outcome outcome   // once it has one
-	why     *BadError // with outcomeDead
+	why     *BadError // with Dead
 	written bool      // it is in edged:dead
 }
 
@@ -112,6 +116,7 @@ func (s *Service) Run(ctx context.Context) {
 // read feeds the first stage until ctx ends. A read under way is not given up: what it brings would lie about until another
 // process takes this one for dead.
 func (s *Service) read(ctx, hard context.Context) {
+	pause := firstReadPause
 	for {
 		n := s.window.room(ctx, s.config.Batch)
 		if n == 0 {
@@ -121,11 +126,13 @@ func (s *Service) read(ctx, hard context.Context) {
 		s.judgeRead(err)
 		if err != nil {
 			select {
-			case <-time.After(jitter(readPause)):
+			case <-time.After(jitter(pause)):
 			case <-ctx.Done():
 			}
+			pause = min(2*pause, readPause)
 			continue
 		}
+		pause = firstReadPause
 		if items := s.window.add(entries); len(items) > 0 {
 			s.count.read.Add(uint64(len(items)))
 			s.parse(items)
@@ -176,7 +183,7 @@ func (s *Service) parse(items []*item) {
 		if m.MsgID == "" && (m.Offline || m.Ack == batch.AckRequired) {
 			m.MsgID = i.ID // the same if it comes again
 		}
-		i.Message, i.key = m, orderKey(&m)
+		i.Message, i.key = m, keyOf(&m)
 		if _, gone := i.expired(now); gone {
 			i.outcome = Expired
 		}
@@ -188,15 +195,18 @@ const maxTries = 32
 
 func (i *item) dead(why *BadError) { i.outcome, i.why = Dead, why }
 
-// orderKey is the same for messages that must not overtake each other.
-func orderKey(m *Message) string {
+// key is the same for messages that must not overtake each other: those for one user, for one room, for everyone.
+type key struct {
+	kind batch.TargetKind
+	name string
+}
+
+func keyOf(m *Message) key {
 	switch m.To.Kind {
-	case batch.TargetRoom:
-		return "r" + m.To.Room
-	case batch.TargetEveryone:
-		return "e"
+	case batch.TargetRoom, batch.TargetEveryone:
+		return key{m.To.Kind, m.To.Room}
 	}
-	return "u" + m.To.User
+	return key{batch.TargetUser, m.To.User}
 }
 
 // store is the first stage: what is to be kept goes into the logs, and gets its version.

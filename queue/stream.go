@@ -40,20 +40,20 @@ type Stream struct {
 	log      *slog.Logger
 
 	// Owned by Read.
-	history   string // ID behind which our own entries of before are read; empty: they were
-	grouped   bool   // the group was there
-	nextClaim time.Time
-	claimFrom string // where the walk through pending entries goes on
+	grouped bool      // the group was there
+	own     string    // where the walk through this consumer's own pending entries goes on; empty: it is over
+	next    time.Time // when to look for what the dead have left
 
-	offset  atomic.Int64 // clock of Redis less ours, in ms
-	backlog atomic.Pointer[Backlog]
-	claimed atomic.Uint64
-	trimmed atomic.Uint64
+	// Published.
+	offset           atomic.Int64 // clock of Redis less ours, in ms
+	backlog          atomic.Pointer[Backlog]
+	fault            atomic.Pointer[error] // of Keep
+	claimed, trimmed atomic.Uint64
 }
 
 // NewStream returns the Stream of one process. The settings must be valid; the client stays the caller's.
 func NewStream(client *redisconn.Client, c Config, log *slog.Logger) *Stream {
-	s := &Stream{client: client, config: c, consumer: c.Consumer, log: log, history: "0-0", claimFrom: "-"}
+	s := &Stream{client: client, config: c, consumer: c.Consumer, log: log, own: firstID}
 	if s.consumer == "" {
 		host, _ := os.Hostname()
 		s.consumer = fmt.Sprintf("%s-%d-%08x", host, os.Getpid(), rand.Uint32())
@@ -64,11 +64,14 @@ func NewStream(client *redisconn.Client, c Config, log *slog.Logger) *Stream {
 // Consumer is the process's name in the group.
 func (s *Stream) Consumer() string { return s.consumer }
 
+// firstID is where a walk through pending entries begins.
+const firstID = "-"
+
 // Read returns entries: first those that this consumer has had and not finished, then those of the dead, then new ones.
 func (s *Stream) Read(ctx context.Context, n int) ([]Entry, error) {
 	entries, err := s.read(ctx, n)
 	if err != nil {
-		s.history = "0-0" // what Redis has given us may not have arrived
+		s.own = firstID // what Redis has given us may not have arrived
 		if said(err, "NOGROUP") {
 			s.grouped = false
 		}
@@ -83,19 +86,19 @@ func (s *Stream) read(ctx context.Context, n int) ([]Entry, error) {
 			return nil, err
 		}
 	}
-	if s.history != "" {
-		entries, err := s.readGroup(ctx, n, s.history)
+	if s.own != "" {
+		entries, err := s.readOwn(ctx, n)
 		if err != nil || len(entries) > 0 {
 			return entries, err
 		}
 	}
-	if now := time.Now(); now.After(s.nextClaim) {
-		entries, err := s.claim(ctx, n, now)
+	if time.Now().After(s.next) {
+		entries, err := s.readDead(ctx, n)
 		if err != nil || len(entries) > 0 {
 			return entries, err
 		}
 	}
-	return s.readGroup(ctx, n, ">")
+	return s.readNew(ctx, n)
 }
 
 // makeGroup makes the group, and the stream, where they are not there. It begins with the first entry: those that came before the
@@ -116,133 +119,87 @@ func (s *Stream) makeGroup(ctx context.Context) error {
 	return nil
 }
 
-// readGroup reads new entries, for which it waits, or, behind an ID, our own ones of before.
-func (s *Stream) readGroup(ctx context.Context, n int, after string) ([]Entry, error) {
+// readNew reads what nobody has read, and waits for it.
+func (s *Stream) readNew(ctx context.Context, n int) ([]Entry, error) {
 	ctx, cancel := context.WithTimeout(ctx, blockTime+readLimit)
 	defer cancel()
-	asked := time.Now()
-	r := s.client.Do(ctx, func(b rueidis.Builder) rueidis.Completed {
-		c := b.Xreadgroup().Group(s.config.Group, s.consumer).Count(int64(n))
-		if after == ">" {
-			return c.Block(blockTime.Milliseconds()).Streams().Key(inKey).Id(after).Build()
-		}
-		return c.Streams().Key(inKey).Id(after).Build()
-	})
-	m, err := r.ToMessage()
+	m, err := s.client.Do(ctx, func(b rueidis.Builder) rueidis.Completed {
+		return b.Xreadgroup().Group(s.config.Group, s.consumer).Count(int64(n)).Block(blockTime.Milliseconds()).Streams().Key(inKey).Id(">").Build()
+	}).ToMessage()
 	if rueidis.IsRedisNil(err) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	entries, gone, err := s.parseStreams(m)
-	if err != nil {
-		return nil, err
-	}
-	if after == ">" {
-		return entries, nil
-	}
-	return entries, s.turn(ctx, entries, gone, asked)
+	return s.parseStreams(m)
 }
 
-// turn moves the walk through our own entries on, past those that were deleted from the stream meanwhile.
-func (s *Stream) turn(ctx context.Context, entries []Entry, gone []string, asked time.Time) error {
-	last := ""
-	if len(entries) > 0 {
-		last = entries[len(entries)-1].ID
-	}
-	if len(gone) > 0 {
-		if err := s.Done(ctx, gone); err != nil {
-			return err
-		}
-		if len(entries) == 0 {
-			last = gone[len(gone)-1]
-		}
-	}
-	s.history = last
-	if last == "" {
-		s.nextClaim = asked // after an interruption others may be dead too
-	}
-	return nil
-}
-
-// parseStreams reads the answer to XREADGROUP. gone are the IDs of pending entries that are no more in the stream.
-func (s *Stream) parseStreams(m rueidis.RedisMessage) (entries []Entry, gone []string, err error) {
+// parseStreams reads the answer to XREADGROUP about one stream: a map in RESP3, else pairs.
+func (s *Stream) parseStreams(m rueidis.RedisMessage) ([]Entry, error) {
 	if m.IsMap() {
 		streams, err := m.AsMap()
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		list := streams[inKey]
-		return s.parseEntries(list)
+		return s.parseEntries(streams[inKey])
 	}
 	streams, err := m.ToArray()
 	if err != nil || len(streams) != 1 {
-		return nil, nil, fmt.Errorf("an answer of %d streams: %w", len(streams), err)
+		return nil, fmt.Errorf("an answer of %d streams: %w", len(streams), err)
 	}
 	pair, err := streams[0].ToArray()
 	if err != nil || len(pair) != 2 {
-		return nil, nil, fmt.Errorf("a stream of %d parts: %w", len(pair), err)
+		return nil, fmt.Errorf("a stream of %d parts: %w", len(pair), err)
 	}
 	return s.parseEntries(pair[1])
 }
 
-func (s *Stream) parseEntries(m rueidis.RedisMessage) (entries []Entry, gone []string, err error) {
+func (s *Stream) parseEntries(m rueidis.RedisMessage) ([]Entry, error) {
 	list, err := m.ToArray()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	now := s.now()
-	entries = make([]Entry, 0, len(list))
+	entries := make([]Entry, len(list))
 	for i := range list {
-		e, there, err := parseEntry(&list[i])
-		if err != nil {
-			return nil, nil, err
-		}
-		if !there {
-			gone = append(gone, e.ID)
-			continue
+		e := &entries[i]
+		if err := parseEntry(&list[i], e); err != nil {
+			return nil, err
 		}
 		e.Age = max(time.Duration(now-millis(e.ID))*time.Millisecond, 0)
-		entries = append(entries, e)
 	}
-	return entries, gone, nil
+	return entries, nil
 }
 
-// parseEntry reads one entry; of one that was deleted there is only the ID.
-func parseEntry(m *rueidis.RedisMessage) (e Entry, there bool, err error) {
-	if m.IsNil() {
-		return e, false, nil
-	}
+// parseEntry reads an ID and the names and values behind it.
+func parseEntry(m *rueidis.RedisMessage, e *Entry) error {
 	pair, err := m.ToArray()
 	if err != nil || len(pair) != 2 {
-		return e, false, fmt.Errorf("an entry of %d parts: %w", len(pair), err)
+		return fmt.Errorf("an entry of %d parts: %w", len(pair), err)
 	}
 	if e.ID, err = pair[0].ToString(); err != nil {
-		return e, false, err
-	}
-	if pair[1].IsNil() {
-		return e, false, nil
+		return err
 	}
 	texts, err := pair[1].ToArray()
 	if err != nil || len(texts)%2 != 0 {
-		return e, false, fmt.Errorf("%d names and values: %w", len(texts), err)
+		return fmt.Errorf("%d names and values: %w", len(texts), err)
 	}
 	e.Tries = 1
 	e.Fields = make([]Field, len(texts)/2)
 	for i := range e.Fields {
 		f := &e.Fields[i]
 		if f.Name, err = texts[2*i].ToString(); err != nil {
-			return e, false, err
+			return err
 		}
 		if f.Value, err = texts[2*i+1].ToString(); err != nil {
-			return e, false, err
+			return err
 		}
 	}
-	return e, true, nil
+	return nil
 }
 
-// now is the clock of Redis in Unix milliseconds, as far as Keep has seen it.
+// now is the clock of Redis in Unix milliseconds, as Keep saw it last.
 func (s *Stream) now() int64 { return time.Now().UnixMilli() + s.offset.Load() }
 
 // splitID returns the two parts of an entry's ID.

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
@@ -16,14 +17,16 @@ type window struct {
 	ids     map[string]bool
 	bytes   int
 	average int           // of the entries of the last reads
+	left    []string      // IDs that were removed since the read under way began: it may bring them once more
 	freed   chan struct{} // one token: there is more room
 }
 
 func newWindow(entries int) window {
-	return window{entries: entries, ids: make(map[string]bool), average: 1024, freed: make(chan struct{}, 1)}
+	return window{entries: entries, ids: make(map[string]bool), average: 1 << 20, freed: make(chan struct{}, 1)}
 }
 
-// room waits until there is some, and returns for how many entries of the usual size, at most most. 0: ctx has ended.
+// room waits until there is some, and returns for how many entries of the usual size, at most most. 0: ctx has ended. A read may
+// begin then.
 func (w *window) room(ctx context.Context, most int) int {
 	for {
 		if ctx.Err() != nil {
@@ -35,6 +38,10 @@ func (w *window) room(ctx context.Context, most int) int {
 			n = min(n, (maxBytes-w.bytes)/w.average)
 		} else if n > 0 {
 			n = min(n, max(maxBytes/w.average, 1))
+		}
+		if n > 0 {
+			clear(w.left)
+			w.left = w.left[:0]
 		}
 		w.mu.Unlock()
 		if n > 0 {
@@ -56,7 +63,7 @@ func (w *window) add(entries []Entry) []*item {
 	for _, e := range entries {
 		size := e.size()
 		bytes += size
-		if w.ids[e.ID] {
+		if w.ids[e.ID] || e.Tries > 1 && slices.Contains(w.left, e.ID) {
 			continue
 		}
 		w.ids[e.ID] = true
@@ -74,6 +81,7 @@ func (w *window) remove(items []*item) {
 	w.mu.Lock()
 	for _, i := range items {
 		delete(w.ids, i.ID)
+		w.left = append(w.left, i.ID)
 		w.bytes -= i.size
 	}
 	w.mu.Unlock()

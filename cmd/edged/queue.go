@@ -168,7 +168,12 @@ type queueSource struct{ *queuer }
 func (s queueSource) Healthy() error { return s.service.Healthy() }
 
 // Ready is nil while messages go through.
-func (s queueSource) Ready() error { return s.service.Ready() }
+func (s queueSource) Ready() error {
+	if err := s.service.Ready(); err != nil {
+		return err
+	}
+	return s.stream.Err()
+}
 
 // Drain is nothing that a queue layer could do: it has no links.
 func (s queueSource) Drain(context.Context, admin.DrainRequest) error {

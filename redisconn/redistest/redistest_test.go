@@ -30,6 +30,16 @@ func TestServer(t *testing.T) {
 	s.Kill()
 }
 
+func TestDurable(t *testing.T) {
+	s := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
+	s.Do("SET", "k", "v")
+	s.Kill()
+	s.Restart()
+	if got := s.Do("GET", "k"); got != "v" {
+		t.Errorf("after the restart: %q", got)
+	}
+}
+
 func TestPassword(t *testing.T) {
 	s := redistest.Start(t, "--requirepass", "secret")
 	if got := s.Do("PING"); got != "PONG" {

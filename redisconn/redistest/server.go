@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -38,7 +39,8 @@ type Server struct {
 }
 
 // Start runs a server without persistence on a free port until the test ends. args are more settings, as on the command line of
-// redis-server: "--requirepass", "secret".
+// redis-server: "--requirepass", "secret"; or "--appendonly", "yes", "--appendfsync", "always" for one that keeps its data when it
+// is killed and restarted.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
 	s := newServer(t)
@@ -99,8 +101,11 @@ func (s *Server) run() error {
 		s.t.Fatalf("redistest: %v", err)
 	}
 	fixed := []string{"--bind", "127.0.0.1", "--dir", s.dir, "--logfile", filepath.Join(s.dir, "log"), "--daemonize", "no",
-		"--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"}
-	s.process, err = launch(file, environment, append(fixed, s.args...))
+		"--save", "", "--repl-diskless-sync-delay", "0"}
+	if !slices.Contains(s.args, "--appendonly") {
+		fixed = append(fixed, "--appendonly", "no")
+	}
+	s.process, err = launch(file, environment, append(slices.Clip(s.args), fixed...))
 	if err != nil {
 		s.t.Fatalf("redistest: %v", err)
 	}
@@ -121,10 +126,10 @@ func (s *Server) log() string {
 	return string(b)
 }
 
-// answers reports whether it is our process that answers: a foreign one may have the port.
+// answers reports whether it is our process that answers, as a foreign one may have the port, and has read its data.
 func (s *Server) answers() bool {
-	info, err := s.do("INFO", "server")
-	return err == nil && strings.Contains(info, fmt.Sprintf("process_id:%d\r\n", s.process.child.Pid))
+	info, err := s.do("INFO")
+	return err == nil && strings.Contains(info, fmt.Sprintf("process_id:%d\r\n", s.process.child.Pid)) && !strings.Contains(info, "loading:1\r\n")
 }
 
 // Stop ends the server in order, as an operator would, and waits for it. A paused one is continued for that.
