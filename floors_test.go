@@ -32,7 +32,7 @@ func isTool(pkg string) bool {
 }
 
 // unsafePackages may use unsafe and raw system calls, in files named *_linux.go.
-var unsafePackages = map[string]bool{"netpoll": true, "lane": true}
+var unsafePackages = map[string]bool{"netpoll": true, "lane": true, "nic": true}
 
 func TestFloors(t *testing.T) {
 	seen := map[string]bool{}

@@ -1,6 +1,10 @@
 package nic
 
-import "syscall"
+import (
+	"strconv"
+	"strings"
+	"syscall"
+)
 
 // Ways in which a queue's CPU was found, best first.
 const (
@@ -28,8 +32,8 @@ type Device struct {
 	Features  []Feature // of Offloads, those that the driver has
 	RSSTable  []uint32  // RX queue of each hash bucket; nil: there is none, or it was not told
 
-	// Mapped says that every RX queue has an interrupt of its own and a CPU. Where it is false, Why says in one sentence what
-	// is not known; the CPUs of queues found ByGuess are still there.
+	// Mapped says that the interrupt and the CPU of every RX queue are known; queues may share them. Where it is false, Why says
+	// in one sentence what is not known; the CPUs of queues found ByGuess are still there.
 	Mapped bool
 	Why    string
 
@@ -66,6 +70,20 @@ type Counts struct {
 	RX, TX, Other, Combined int
 }
 
+// String returns the kinds that are not 0, as "combined 8 other 1".
+func (c Counts) String() string {
+	var b strings.Builder
+	for _, kind := range []struct {
+		name string
+		n    int
+	}{{"combined", c.Combined}, {"rx", c.RX}, {"tx", c.TX}, {"other", c.Other}} {
+		if kind.n != 0 {
+			b.WriteString(" " + kind.name + " " + strconv.Itoa(kind.n))
+		}
+	}
+	return strings.TrimPrefix(b.String(), " ")
+}
+
 // Channels are a device's numbers of channels; Max is zero where the driver cannot tell.
 type Channels struct {
 	Now, Max Counts
@@ -99,6 +117,30 @@ type Coalesce struct {
 	AdaptiveRX, AdaptiveTX bool
 }
 
+// String returns the fields that Has contains, as "rx-usecs 40 adaptive-rx on".
+func (c Coalesce) String() string {
+	var b strings.Builder
+	put := func(field CoalesceField, name, value string) {
+		if c.Has&field != 0 {
+			b.WriteString(" " + name + " " + value)
+		}
+	}
+	put(AdaptiveRX, "adaptive-rx", onOff(c.AdaptiveRX))
+	put(AdaptiveTX, "adaptive-tx", onOff(c.AdaptiveTX))
+	put(RXUsecs, "rx-usecs", strconv.Itoa(c.RXUsecs))
+	put(RXFrames, "rx-frames", strconv.Itoa(c.RXFrames))
+	put(TXUsecs, "tx-usecs", strconv.Itoa(c.TXUsecs))
+	put(TXFrames, "tx-frames", strconv.Itoa(c.TXFrames))
+	return strings.TrimPrefix(b.String(), " ")
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}
+
 // Offloads are the names of the Features that a Device tells, as the kernel spells them.
 const (
 	GRO = "rx-gro"
@@ -113,6 +155,9 @@ type Feature struct {
 	On    bool
 	Fixed bool // the driver does not let it change
 }
+
+// String returns "rx-gro on".
+func (f Feature) String() string { return f.Name + " " + onOff(f.On) }
 
 // QueueStats are the counters of one queue. They begin anew when the device is set up, as by a change of its channels.
 type QueueStats struct {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 )
 
 // maxOpen interfaces have their files open at a time; a box whose interfaces come and go must not run out of descriptors.
@@ -63,7 +62,7 @@ func (f *files) read(index int, name string) (Counters, error) {
 
 // openSet opens the files of name and proves that they are of index: names are used again.
 func (f *files) openSet(index int, name string) (*counterSet, error) {
-	if name == "" || name == "." || name == ".." || strings.ContainsRune(name, '/') {
+	if !plain(name) {
 		return nil, fmt.Errorf("%q is no interface: %w", name, os.ErrNotExist)
 	}
 	set := &counterSet{}

@@ -46,6 +46,13 @@ func (h Host) sys() sysfs {
 	return sysfs(h.Sys)
 }
 
+func (h Host) proc() string {
+	if h.Proc == "" {
+		return "/proc"
+	}
+	return h.Proc
+}
+
 func (h Host) driver() Driver {
 	if h.Driver == nil {
 		return kernelDriver{}

@@ -65,7 +65,7 @@ func (s sysfs) lower(name string) []string {
 // paravirtual drivers tell a speed that is made up or that of the host's port, which its guests share and whose owner sets
 // other limits.
 var paravirtual = map[string]bool{
-	"virtio_net": true, "ena": true, "gve": true, "vmxnet3": true, "hv_netvsc": true, "mana": true, "vif": true,
+	"virtio_net": true, "ena": true, "gve": true, "gvnic": true, "vmxnet3": true, "hv_netvsc": true, "mana": true, "vif": true,
 }
 
 // speed returns the link speed in Mbit/s, 0 where it is unknown or means nothing. The kernel fails the read with EINVAL
