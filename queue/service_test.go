@@ -13,6 +13,7 @@ import (
 
 // TestWay: what is put in comes out at the gateways that have the user, once at each, with all that it was sent with.
 func TestWay(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	a, b := listen(t, s, "10.0.0.1:7000"), listen(t, s, "10.0.0.2:7000")
 	a.hold(only(s), "42/phone", "42/tablet")
@@ -49,6 +50,7 @@ func TestWay(t *testing.T) {
 
 // TestPoison: what can never be handled goes to edged:dead with all it had, and holds nobody up.
 func TestPoison(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	g := listen(t, s, "10.0.0.1:7000")
 	g.hold(only(s), "42/phone")
@@ -105,6 +107,7 @@ func nonzero(m map[string]uint64) map[string]uint64 {
 
 // TestExpired: the time to live counts from the entry's ID, by the clock of Redis.
 func TestExpired(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	g := listen(t, s, "10.0.0.1:7000")
 	g.hold(only(s), "42/phone")
@@ -145,6 +148,7 @@ func unixMS(s *redistest.Server) int64 {
 
 // TestRepeated: whoever sends a message twice, because he does not know whether it was taken, gets one version.
 func TestRepeated(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	g := listen(t, s, "10.0.0.1:7000")
 	g.hold(only(s), "42/phone")
@@ -159,6 +163,7 @@ func TestRepeated(t *testing.T) {
 // TestRandom sends random messages in random numbers to processes that share the work, and holds what came, and the logs, against a
 // naive twin: each message came to each gateway of its user, in order where it is versioned; the versions of a user have no hole.
 func TestRandom(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	r := seeded(t)
 	gateways := []*gateway{listen(t, s, "10.0.0.1:7000"), listen(t, s, "10.0.0.2:7000")}
@@ -223,6 +228,7 @@ func TestRandom(t *testing.T) {
 
 // TestOrder: one process publishes the messages for a user in their order, versions growing, however they lie in batches.
 func TestOrder(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	g := listen(t, s, "10.0.0.1:7000")
 	g.hold(only(s), "42/phone")
@@ -237,6 +243,7 @@ func TestOrder(t *testing.T) {
 
 // TestInFlight: no more is read than the settings allow while nothing can be done.
 func TestInFlight(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	for range 100 {
 		put(s, "to", "nobody", "payload", strings.Repeat("x", 1000))

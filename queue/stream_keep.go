@@ -83,7 +83,7 @@ return 0`)
 // Keep looks after the stream once a second until ctx ends: it shows that this consumer lives, trims, and reads the Backlog.
 func (s *Stream) Keep(ctx context.Context) {
 	for ctx.Err() == nil {
-		s.keep(ctx)
+		s.look(ctx, keepScript)
 		select {
 		case <-time.After(jitter(min(keepEvery, s.config.ClaimAfter/4))):
 		case <-ctx.Done():
@@ -91,11 +91,12 @@ func (s *Stream) Keep(ctx context.Context) {
 	}
 }
 
-func (s *Stream) keep(ctx context.Context) {
+// look runs keepScript, and publishes what it says.
+func (s *Stream) look(ctx context.Context, keep script) {
 	ctx, cancel := context.WithTimeout(ctx, shortLimit)
 	defer cancel()
 	asked := time.Now()
-	answer, err := keepScript.run(ctx, s.client, s.config.Group, s.consumer, ms(s.config.ClaimAfter), ms(forgotten*s.config.ClaimAfter)).ToArray()
+	answer, err := keep.run(ctx, s.client, s.config.Group, s.consumer, ms(s.config.ClaimAfter), ms(forgotten*s.config.ClaimAfter)).ToArray()
 	if err == nil && len(answer) != 7 {
 		err = fmt.Errorf("an answer of %d parts", len(answer))
 	}
