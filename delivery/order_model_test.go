@@ -366,7 +366,11 @@ func (m *orderModel) end(r delivery.OrderRef, w *lineTwin) delivery.OrderRef {
 	held, got := 0, 0
 	if w.gate != nil {
 		for _, o := range append(w.packages, w.gate) {
-			held += len(o.held)
+			for n := range o.held {
+				if n >= o.next || slices.ContainsFunc(o.holes, func(h [2]uint64) bool { return n >= h[0] && n < h[1] }) {
+					held++
+				}
+			}
 		}
 	}
 	var rel delivery.Released

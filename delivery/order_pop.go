@@ -113,17 +113,22 @@ func (s *Orders) Next(r OrderRef) (at Millis, ok bool) {
 }
 
 // End takes the next held message of a link that has ended, or that is another device's from now
-// on: they are lost with it. It is called until it returns false; the OrderRef is then 0.
+// on: they are lost with it, but for those of which another copy had its turn. It is called until it
+// returns false; the OrderRef is then 0.
 func (s *Orders) End(r OrderRef, out *Released) (OrderRef, bool) {
 	if r == 0 {
 		return 0, false
 	}
 	for slot := uint32(r); slot != 0; {
 		o := s.order(slot)
-		if items := s.messages.items(&o.held); len(items) > 0 {
-			*out = Released{Package: o.id, Number: items[0].number, Message: bytesAt(&s.bodies, items[0].body, int(items[0].size))}
+		for o.held.len() > 0 {
+			m := s.messages.items(&o.held)[0]
+			*out = Released{Package: o.id, Number: m.number, Message: bytesAt(&s.bodies, m.body, int(m.size))}
 			s.shift(o)
-			return r, true
+			if m.number >= o.next || s.fill(o, m.number) {
+				return r, true
+			}
+			s.doubles++
 		}
 		slot = o.chain
 	}

@@ -316,6 +316,28 @@ func TestTurnTakenBack(t *testing.T) {
 	}
 }
 
+// At the end only that is lost which no other copy brought.
+func TestEndAfterTheOthersCame(t *testing.T) {
+	l := newLine(t, orderLimits())
+	l.live(1)
+	for _, n := range []uint64{3, 4, 6} {
+		l.r, _ = l.s.Version(l.r, l.now, n, fmt.Append(nil, "m", n)) // and nobody pops
+	}
+	for _, n := range []uint64{2, 3, 5} {
+		l.r, _ = l.s.Passed(l.r, l.now, n)
+	}
+	var lost []uint64
+	var rel delivery.Released
+	for ok := true; ok; {
+		if l.r, ok = l.s.End(l.r, &rel); ok {
+			lost = append(lost, rel.Number)
+		}
+	}
+	if !slices.Equal(lost, []uint64{4, 6}) || l.s.Doubles() != 1 || l.s.Held() != 0 {
+		t.Errorf("lost %v, %d doubles, %d held", lost, l.s.Doubles(), l.s.Held())
+	}
+}
+
 // Live messages during the pull: none is lost, doubled or early.
 func TestLiveDuringThePull(t *testing.T) {
 	l := newLine(t, orderLimits())
