@@ -40,11 +40,8 @@ func (s *shard) acked(place, uniq uint32, l *link, rest []byte) outcome {
 	if l.order != 0 {
 		s.unsync(place, l)
 	}
-	if l.flags&replaying != 0 && s.roomy(l) {
-		s.feedAgain(place, uniq, l)
-		if s.links.Get(place, uniq) == nil {
-			return linkEnded
-		}
+	if s.feedIfRoomy(place, uniq, l); s.links.Get(place, uniq) == nil {
+		return linkEnded
 	}
 	return frameTaken
 }
@@ -103,18 +100,17 @@ func (s *shard) repeat(place, uniq uint32, l *link) {
 			break
 		}
 		if ev.What != delivery.Repeat {
-			s.gaveUp(l, &ev)
+			s.gaveUp(place, l, &ev)
 			if !ev.Sampled {
 				lost.add(ev.MsgID, batch.LossNoAck)
 			}
 			continue
 		}
-		if !s.mayWait(l) {
-			continue // its turn comes again
+		if l.flags&blocked != 0 {
+			continue // what was sent before may be waiting still
 		}
 		s.scratch = append(wire.AppendHead(s.scratch[:0], wire.KindPush, len(ev.Frame)), ev.Frame...)
 		if s.loop.Write(l.conn, s.scratch) {
-			s.wrote(l)
 			s.count.FramesOut[wire.KindPush]++
 			s.count.Repeats++
 		}
@@ -123,16 +119,16 @@ func (s *shard) repeat(place, uniq uint32, l *link) {
 	s.feedIfRoomy(place, uniq, l)
 }
 
+// repeatBudget bounds the pushes of a link that one look at it repeats or gives up.
 const repeatBudget = 64
 
 // gaveUp notes that a stored message did not reach its device: how far that has everything stays before it. One whose time to
 // live is over is not wanted any more.
-func (s *shard) gaveUp(l *link, ev *delivery.Event) {
-	if ev.What == delivery.Expired || l.order == 0 {
-		return
-	}
-	if v := frameVersion(ev.Frame); v != 0 {
-		s.orders.Reopen(l.order, v)
+func (s *shard) gaveUp(place uint32, l *link, ev *delivery.Event) {
+	if ev.What == delivery.Expired {
+		s.unsync(place, l)
+	} else if !ev.Sampled {
+		s.stick(place, l, frameVersion(ev.Frame))
 	}
 }
 

@@ -78,10 +78,11 @@ func (s *shard) deliveryDue(place uint32, l *link, now linkpool.Millis, sooner f
 		sooner(at)
 	}
 	if l.flags&replaying != 0 {
-		if at, ok := s.replayDue(place, now); ok {
+		r := s.replays.by[place]
+		if at, ok := s.replayDue(r, now); ok {
 			sooner(at)
 		}
-		if s.replays[place].busy() {
+		if r.busy() {
 			return
 		}
 	}
@@ -186,13 +187,11 @@ func (s *shard) untilDue() time.Duration {
 	if s.managers.anyCrowd() && (wait < 0 || wait > crowdTick) {
 		wait = crowdTick
 	}
-	if len(s.unsynced) > 0 {
-		if left := max(s.syncAt.Sub(s.now()), 0); wait < 0 || wait > left {
-			wait = left
-		}
+	if d, ok := s.syncWait(); ok && (wait < 0 || wait > d) {
+		wait = d
 	}
-	if s.resyncing && (wait < 0 || wait > crowdTick) {
-		wait = crowdTick
+	if s.replays.resyncing && (wait < 0 || wait > resyncTick) {
+		wait = resyncTick
 	}
 	return wait
 }

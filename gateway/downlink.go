@@ -25,6 +25,7 @@ func (s *shard) carryOut(manager int, items []byte) {
 			s.count.Dropped[DropMalformed]++
 			continue
 		}
+		s.writtenOf = nil
 		s.operation(manager, &s.item)
 	}
 }
@@ -63,12 +64,17 @@ func (s *shard) operation(manager int, d *batch.DownItem) {
 
 // apply carries an operation out on one link. Casts that are on their way to it come first.
 func (s *shard) apply(manager int, place, uniq uint32, l *link, d *batch.DownItem) {
-	if len(s.walks) > 0 {
-		if s.catchUp(nil, place, uniq, l); s.links.Get(place, uniq) == nil {
-			s.refuse(manager, d, &d.Link, nil, batch.CodeStaleLink, "no such link")
+	if len(s.casting.walks) > 0 {
+		if s.catchUp(place, uniq, l); s.links.Get(place, uniq) == nil {
+			name := s.name(place, uniq)
+			s.refuse(manager, d, &name, nil, batch.CodeStaleLink, "no such link")
 			return
 		}
 	}
+	s.perform(manager, place, uniq, l, d)
+}
+
+func (s *shard) perform(manager int, place, uniq uint32, l *link, d *batch.DownItem) {
 	switch d.Op {
 	case batch.OpData:
 		s.data(manager, place, uniq, l, d)
@@ -90,7 +96,7 @@ func (s *shard) apply(manager int, place, uniq uint32, l *link, d *batch.DownIte
 func (s *shard) data(manager int, place, uniq uint32, l *link, d *batch.DownItem) {
 	if 1+len(d.Data) > s.g.cfg.MaxFrame {
 		name := s.name(place, uniq)
-		s.refuse(manager, d, &name, l, batch.CodeTooLarge, "longer than max_frame")
+		s.refuse(manager, d, &name, l, batch.CodeTooLarge, tooLarge)
 		return
 	}
 	s.scratch = wire.AppendHead(s.scratch[:0], wire.KindData, len(d.Data))
@@ -99,17 +105,11 @@ func (s *shard) data(manager int, place, uniq uint32, l *link, d *batch.DownItem
 
 // sendData writes a DATA frame, or does what the settings say where the link does not take it.
 func (s *shard) sendData(manager int, place, uniq uint32, l *link, d *batch.DownItem, head, payload []byte) {
-	if l.flags&blocked != 0 {
-		if !s.mayWait(l) {
-			s.overfullData(manager, place, uniq, l, d, head, payload)
-			return
-		}
-		s.backlog[l.conn]++
-	}
-	if !s.loop.Write(l.conn, head, payload) {
+	if !s.mayWait(l) || !s.loop.Write(l.conn, head, payload) {
 		s.overfullData(manager, place, uniq, l, d, head, payload)
 		return
 	}
+	s.wrote(l)
 	s.count.FramesOut[wire.KindData]++
 }
 
@@ -134,8 +134,11 @@ func (s *shard) patch(manager int, place, uniq uint32, l *link, d *batch.DownIte
 // bind makes a link that of a user's device: its login is accepted. What is stored for it is pulled.
 func (s *shard) bind(manager int, place, uniq uint32, l *link, d *batch.DownItem) {
 	s.settle(place, uniq, l)
-	if l.flags&bound != 0 && !s.same(l, d) {
-		s.part(place, uniq, l)
+	moves := l.flags&bound != 0 && !s.same(l, d)
+	var user, device []byte
+	if moves {
+		s.syncNow(place, l)
+		user, device = s.owner(l)
 	}
 	ref, err := s.sessions.Bind(l.session, d.Bind.User, d.Bind.Device)
 	if err != nil {
@@ -148,6 +151,9 @@ func (s *shard) bind(manager int, place, uniq uint32, l *link, d *batch.DownItem
 		return
 	}
 	l.session = ref
+	if moves {
+		s.part(place, uniq, l, user, device)
+	}
 	s.count.Binds++
 	s.enlist(place, uniq, l, d.Bind.User, d.Bind.Device)
 	s.welcome(place, uniq, l)
@@ -166,14 +172,22 @@ func (s *shard) same(l *link, d *batch.DownItem) bool {
 		string(s.sessions.Value(l.session, "device")) == string(d.Bind.Device)
 }
 
-// part takes a link from the user whose it was.
-func (s *shard) part(place, uniq uint32, l *link) {
-	s.sync(l)
+// owner returns a copy of the names of whose a link is, good until the next push is held.
+func (s *shard) owner(l *link) (user, device []byte) {
+	s.keep = append(s.keep[:0], s.sessions.Value(l.session, "user")...)
+	n := len(s.keep)
+	s.keep = append(s.keep, s.sessions.Value(l.session, "device")...)
+	return s.keep[:n], s.keep[n:]
+}
+
+// part takes a link from the user's device whose it was.
+func (s *shard) part(place, uniq uint32, l *link, user, device []byte) {
 	s.endReplay(place, l)
+	s.unstick(place, l)
 	lost := s.newLosses(place, uniq, l)
 	s.endOrder(l, &lost)
 	lost.tell()
-	s.delist(place, uniq, l)
+	s.delist(place, uniq, l, user, device)
 }
 
 // close ends a link on the Manager's word. A reason that BYE cannot say counts as kicked.

@@ -58,16 +58,19 @@ func (s *shard) Closed(c netpoll.Conn, why error) {
 }
 
 // leavePeople takes a link that ends out of what it was to others, and gives back what it had not acknowledged.
-func (s *shard) leavePeople(place, uniq uint32, l *link) {
-	s.sync(l)
+func (s *shard) leavePeople(place, uniq uint32, l *link, e ending) {
+	if e.label != EndLost || l.flags&loose == 0 { // of a lost connection nobody knows what arrived
+		s.syncNow(place, l)
+	}
 	s.endReplay(place, l)
 	s.endDelivery(place, uniq, l)
-	s.delist(place, uniq, l)
+	s.unstick(place, l)
+	if l.flags&bound != 0 {
+		s.delist(place, uniq, l, s.sessions.Value(l.session, "user"), s.sessions.Value(l.session, "device"))
+	}
 	s.rooms.Drop(place)
 	s.unblock(l)
-	if l.flags&starved != 0 {
-		delete(s.starving, place)
-	}
+	s.endStarving(place, l)
 }
 
 // forget takes a link out of everything that the shard holds and tells its Manager: exactly once, after its last item.
@@ -79,7 +82,7 @@ func (s *shard) forget(place, uniq uint32, l *link, e ending) {
 	if len(s.managers.list) > 0 {
 		s.managers.home(s, place, uniq, l) // whoever learns of the end knows of the beginning
 	}
-	s.leavePeople(place, uniq, l)
+	s.leavePeople(place, uniq, l, e)
 	if len(s.managers.list) > 0 {
 		s.scratch = batch.AppendClosed(s.scratch[:0], s.name(place, uniq), s.field(place, uniq, l), uint32(e.reason), e.side, e.evidence)
 		s.managers.must(s, int(l.manager), s.scratch)

@@ -75,6 +75,9 @@ func (p *fakePort) Next() (relay.Event, bool) {
 	}
 	e := p.events[0]
 	p.events = p.events[1:]
+	if e.Manager == relay.NoManager {
+		return e, true
+	}
 	m := &p.managers[e.Manager]
 	if e.Kind == relay.EventNew || e.Kind == relay.EventGone && len(p.managers) > 1 {
 		e.Lost = append(m.kept, m.queue...)

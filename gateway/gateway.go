@@ -12,7 +12,6 @@ import (
 	"edged/delivery"
 	"edged/linkpool"
 	"edged/netpoll"
-	"edged/registry"
 	"edged/relay"
 	"edged/room"
 )
@@ -55,37 +54,36 @@ type Gateway struct {
 	id            string
 	epoch         uint64
 	capacity      int
-	checkEvery    time.Duration
-	paceBurst     int
 	log           *slog.Logger
 	group         *netpoll.Group
 	relay         *relay.Relay
 	shards        []*shard
-	delivery      delivery.Config
-	windowBytes   int
-	roomLimits    room.Limits
-	slow          Slow
-	policies      [classes]policy
-	offline       OfflineLog // nil: nothing is stored
-	notHere       func(user, device []byte)
-	pulls         *pulls // nil like offline
-	syncs         *syncs // nil like offline
-	receiver      receiver
+	rules
+	people
 
 	// Shared.
 	links    atomic.Int64
 	draining atomic.Bool
+	sources  atomic.Pointer[[]uint8] // place in listeners of each number that netpoll gave out
 
-	directory *registry.Directory
-	malformed atomic.Uint64 // items for rooms or everyone that are none
-	orders    orders
-	desk      desk                    // goroutines that speak with Redis for the shards
-	sources   atomic.Pointer[[]uint8] // place in listeners of each number that netpoll gave out
+	life life
+}
 
-	// life guards the steps of it: Start, Drain, Undrain and Stop come one at a time.
-	life    sync.Mutex
-	started bool
-	stopped bool
+// rules are what follows from the settings. Static after New.
+type rules struct {
+	checkEvery  time.Duration
+	paceBurst   int
+	delivery    delivery.Config
+	windowBytes int
+	roomLimits  room.Limits
+	slow        Slow
+	policies    [classes]policy
+}
+
+// life guards the steps of a gateway's: Start, Drain, Undrain and Stop come one at a time.
+type life struct {
+	sync.Mutex
+	started, stopped bool
 }
 
 // New makes the gateway and takes its listeners; nothing is accepted before Start.

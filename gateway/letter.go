@@ -11,6 +11,9 @@ import (
 	"edged/wire"
 )
 
+// tooLarge is what a Manager is told of a message that no frame holds.
+const tooLarge = "longer than max_frame"
+
 // letter is a push as it goes out, to one link or to many.
 type letter struct {
 	ack     batch.Ack
@@ -45,7 +48,7 @@ func (p *letter) write(of *batch.Push, many bool, gzipMin int, z *zipper) {
 		p.flags |= wire.FlagStamped
 		p.version, p.msgID = of.Version, of.MsgID
 	}
-	if of.AllowGzip && len(of.Payload) >= gzipMin && !compressed(of.Payload) {
+	if worthZipping(of, gzipMin) {
 		if small := z.compress(of.Payload); len(small) < len(of.Payload) {
 			p.saved = len(of.Payload) - len(small)
 			p.payload = small
@@ -54,8 +57,39 @@ func (p *letter) write(of *batch.Push, many bool, gzipMin int, z *zipper) {
 	}
 }
 
+// body is the length of the frame's body.
+func (p *letter) body() int {
+	return 1 + wire.PushLen(wire.Push{Flags: p.flags, MsgID: p.msgID, Payload: p.payload})
+}
+
 // maxTTL is the longest that a window can count.
 const maxTTL = 20 * 24 * time.Hour
+
+// worthZipping says whether a payload may become smaller, so that write needs a zipper.
+func worthZipping(of *batch.Push, gzipMin int) bool {
+	return of.AllowGzip && len(of.Payload) >= gzipMin && !compressed(of.Payload)
+}
+
+// letter returns the letter of a push, good until the item is another one. A push for several links of a user is compressed once.
+func (s *shard) letter(d *batch.DownItem) *letter {
+	if s.writtenOf == d {
+		return &s.written
+	}
+	if s.zipper == nil && worthZipping(&d.Push, s.g.delivery.GzipMin) {
+		s.zipper = zippers.Get().(*zipper)
+	}
+	s.written.write(&d.Push, false, s.g.delivery.GzipMin, s.zipper)
+	s.writtenOf = d
+	return &s.written
+}
+
+// trimZipper gives the tables back.
+func (s *shard) trimZipper() {
+	if s.zipper != nil {
+		zippers.Put(s.zipper)
+		s.zipper, s.writtenOf = nil, nil
+	}
+}
 
 // compressed says whether bytes begin as those of a format do that gzip makes no smaller.
 func compressed(b []byte) bool {
@@ -73,7 +107,7 @@ type zipper struct {
 	out bytes.Buffer
 }
 
-// zippers lends them: one has some hundred KiB of tables.
+// zippers lends them: one has some hundred KiB of tables. A shard keeps the one that it needed until Trim.
 var zippers = sync.Pool{New: func() any {
 	z := &zipper{}
 	z.w, _ = gzip.NewWriterLevel(nil, gzip.BestSpeed) // the level is one that there is

@@ -14,10 +14,10 @@ import (
 func (g *Gateway) Start() {
 	g.life.Lock()
 	defer g.life.Unlock()
-	if g.started || g.stopped {
+	if g.life.started || g.life.stopped {
 		return
 	}
-	g.started = true
+	g.life.started = true
 	g.startDesk()
 	g.relay.Start()
 	g.group.Start()
@@ -41,7 +41,7 @@ func (g *Gateway) Drain(within time.Duration) {
 func (g *Gateway) Undrain() error {
 	g.life.Lock()
 	defer g.life.Unlock()
-	if g.stopped || !g.draining.Load() {
+	if g.life.stopped || !g.draining.Load() {
 		return nil
 	}
 	for _, s := range g.shards {
@@ -81,6 +81,7 @@ func (g *Gateway) Trim() {
 		s.loop.Post(func() {
 			s.loop.Trim()
 			s.port.Trim()
+			s.trimZipper()
 		})
 	}
 }
@@ -90,19 +91,19 @@ func (g *Gateway) Trim() {
 func (g *Gateway) Stop(ctx context.Context) error {
 	g.life.Lock()
 	defer g.life.Unlock()
-	if g.stopped {
+	if g.life.stopped {
 		return nil
 	}
-	g.stopped = true
+	g.life.stopped = true
 	g.draining.Store(true)
-	if g.started {
+	if g.life.started {
 		g.group.StopAccepting()
 		g.onShards(ctx, (*shard).dismiss)
 		_ = untilTrue(ctx, func() bool { return !g.owing(ctx) }) // what remains is told by the relay's error
 	}
 	err := g.relay.Stop(ctx)
 	g.group.Stop()
-	g.stopDesk()
+	g.stopDesk(ctx)
 	return err
 }
 

@@ -40,6 +40,8 @@ const (
 	replaying                       // it is brought up from the log: replay.go
 	unsynced                        // how far its device has everything is to be stored: sync.go
 	starved                         // DATA for it was dropped since its output began to wait
+	loose                           // a version went out that nobody acknowledges, and may not have arrived: sync.go
+	stuck                           // a version came to nothing: sync.go
 )
 
 // delivers says that the link has pushes that wait for something.

@@ -50,7 +50,7 @@ func (g *Gateway) take(i int) (source int, err error) {
 		network, address = "unix", path
 	}
 	source, addr, err := g.group.Listen(network, address)
-	if err == nil && network == "tcp" && !g.started {
+	if err == nil && network == "tcp" && !g.life.started {
 		g.addresses[i] = addr.String()
 	}
 	return source, err
@@ -66,7 +66,7 @@ func (g *Gateway) adopt(i, fd int) (source int, err error) {
 		_ = unix.Close(own)
 		return 0, err
 	}
-	if !g.started {
+	if !g.life.started {
 		g.addresses[i] = boundAddress(own)
 	}
 	return source, nil

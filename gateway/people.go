@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"edged/batch"
 	"edged/delivery"
@@ -27,32 +28,48 @@ func (s *shard) enlist(place, uniq uint32, l *link, user, device []byte) {
 	me := s.listed(place, uniq)
 	old, replaced := s.g.directory.Put(user, device, me)
 	l.flags |= bound
-	if !replaced || old == me {
-		return
+	if replaced {
+		s.g.replace(s, old)
 	}
-	s.g.replace(s, old)
 }
 
 // delist takes a link out of the directory, if it is still the one of its user's device.
-func (s *shard) delist(place, uniq uint32, l *link) {
-	if l.flags&bound == 0 {
-		return
+func (s *shard) delist(place, uniq uint32, l *link, user, device []byte) {
+	if l.flags&bound != 0 {
+		l.flags &^= bound
+		s.g.directory.Remove(user, device, s.listed(place, uniq))
 	}
-	l.flags &^= bound
-	s.g.directory.Remove(s.sessions.Value(l.session, "user"), s.sessions.Value(l.session, "device"), s.listed(place, uniq))
 }
 
-// replace closes a link whose user and device have a newer one. from is the shard whose thread this is, or nil.
+// replace closes a link whose user and device have a newer one. from is the shard whose thread this is.
 func (g *Gateway) replace(from *shard, old registry.Link) {
 	s := g.shards[old.Shard]
 	if s == from {
 		s.replaced(old)
 		return
 	}
-	s.loop.Post(func() { s.replaced(old) })
+	s.loop.Post(func() {
+		// It may have been bound once more meanwhile, and be the newest again.
+		if l := s.links.Get(old.Place, old.Uniq); l != nil && !s.listedNow(old, l) {
+			s.replaced(old)
+		}
+	})
 }
 
+// listedNow says whether the directory has a link as the one of its user's device.
+func (s *shard) listedNow(name registry.Link, l *link) bool {
+	if l.flags&bound == 0 {
+		return false
+	}
+	now, ok := s.g.directory.Link(s.sessions.Value(l.session, "user"), s.sessions.Value(l.session, "device"))
+	return ok && now == name
+}
+
+// replaced closes a link that is not its user's device's any more, when it has had the casts that are from before.
 func (s *shard) replaced(old registry.Link) {
+	if l := s.links.Get(old.Place, old.Uniq); l != nil {
+		s.catchUp(old.Place, old.Uniq, l)
+	}
 	l := s.links.Get(old.Place, old.Uniq)
 	if l == nil {
 		return
@@ -69,7 +86,8 @@ func (g *Gateway) AppendLinkID(dst []byte, l registry.Link) []byte {
 	return wire.AppendLinkID(dst, g.advertise, linkpool.Index(l.Shard, l.Place), l.Uniq)
 }
 
-// Evict closes the link of that ID with BYE replaced, if it is one of this gateway. It does not wait.
+// Evict closes the link of that ID with BYE replaced, if it is here still; false says that the ID is not of this gateway, or that
+// it has stopped. It does not wait.
 func (g *Gateway) Evict(linkID string) bool {
 	address, index, uniq, err := wire.ParseLinkID(linkID)
 	if err != nil || address != g.advertise {
@@ -79,8 +97,8 @@ func (g *Gateway) Evict(linkID string) bool {
 	if shard >= len(g.shards) {
 		return false
 	}
-	g.replace(nil, registry.Link{Shard: shard, Place: place, Uniq: uniq})
-	return true
+	s := g.shards[shard]
+	return s.loop.Post(func() { s.replaced(registry.Link{Shard: shard, Place: place, Uniq: uniq}) })
 }
 
 // Routed tells that others can find a user's device here from now on: what was stored for it before that, and published to
@@ -150,6 +168,22 @@ func (s *shard) toUser(from int, d *batch.DownItem) {
 	s.refuse(from, d, nil, nil, batch.CodeNotHere, "the user has no link here")
 }
 
+// people is what a gateway needs of and for users.
+type people struct {
+	// Static after New.
+	directory *registry.Directory
+	offline   OfflineLog // nil: nothing is stored
+	notHere   func(user, device []byte)
+	pulls     *pulls // nil like offline
+	syncs     *syncs // nil like offline
+	receiver  receiver
+
+	// Shared.
+	malformed atomic.Uint64 // items for rooms or everyone that are none
+	orders    orders
+	desk      desk // goroutines that speak with Redis for the shards
+}
+
 // setPeople takes the settings of what concerns users, rooms and delivery.
 func (g *Gateway) setPeople(o Options) {
 	g.directory = registry.NewDirectory()
@@ -189,14 +223,15 @@ func (g *Gateway) startDesk() {
 	d.wg.Go(func() { g.syncs.run(d.ctx) })
 }
 
-// stopDesk has what waits stored, in a few seconds at most.
-func (g *Gateway) stopDesk() {
+// stopDesk has what waits stored, as far as ctx allows. Who is missed pulls more than he needs.
+func (g *Gateway) stopDesk(ctx context.Context) {
 	if g.desk.stop == nil {
 		return
 	}
 	g.pulls.close()
 	g.desk.stop()
 	g.desk.wg.Wait()
+	_ = g.syncs.flush(ctx)
 }
 
 // frameLen is the length of a frame whose beginning is head.

@@ -30,33 +30,30 @@ func (s *shard) push(from int, place, uniq uint32, l *link, d *batch.DownItem) {
 	s.deliver(from, place, uniq, l, d, false)
 }
 
-// deliver sends a push whose turn it is.
-func (s *shard) deliver(from int, place, uniq uint32, l *link, d *batch.DownItem, late bool) {
-	z := zippers.Get().(*zipper)
-	defer zippers.Put(z)
-	var m letter
-	m.write(&d.Push, false, s.g.delivery.GzipMin, z)
-	if late {
-		m.flags |= wire.FlagLate
-		s.count.LateSent++
-	}
-	switch s.post(place, l, &m) {
+// deliver sends a push whose turn it is. Where the link does not take it, it may end: then, and where it was left to the log,
+// deliver returns false.
+func (s *shard) deliver(from int, place, uniq uint32, l *link, d *batch.DownItem, late bool) bool {
+	switch s.post(place, l, s.letter(d), late) {
 	case postFull:
-		s.overfull(from, place, uniq, l, d)
+		return s.overfull(from, place, uniq, l, d)
 	case postLarge:
 		name := s.name(place, uniq)
-		s.refuse(from, d, &name, l, batch.CodeTooLarge, "longer than max_frame")
+		s.refuse(from, d, &name, l, batch.CodeTooLarge, tooLarge)
 	}
+	return true
 }
 
 // post writes a letter to a link, and keeps it where it has to be acknowledged.
-func (s *shard) post(place uint32, l *link, m *letter) posting {
-	p := wire.Push{Flags: m.flags, TID: l.tid, Version: m.version, MsgID: m.msgID, Payload: m.payload}
-	if 1+wire.PushLen(p) > s.g.cfg.MaxFrame {
+func (s *shard) post(place uint32, l *link, m *letter, late bool) posting {
+	if m.body() > s.g.cfg.MaxFrame {
 		return postLarge
 	}
 	if !s.mayWait(l) {
 		return postFull
+	}
+	p := wire.Push{Flags: m.flags, TID: l.tid, Version: m.version, MsgID: m.msgID, Payload: m.payload}
+	if late {
+		p.Flags |= wire.FlagLate
 	}
 	ok := false
 	if m.ack == batch.AckRequired || m.ack == batch.AckSampled && s.samples() {
@@ -71,16 +68,24 @@ func (s *shard) post(place uint32, l *link, m *letter) posting {
 	}
 	l.tid++
 	s.wrote(l)
+	s.countPush(m, late)
+	if m.version != 0 && m.ack != batch.AckRequired {
+		l.flags |= loose
+		s.unsync(place, l)
+	}
+	return posted
+}
+
+func (s *shard) countPush(m *letter, late bool) {
 	s.count.FramesOut[wire.KindPush]++
 	s.count.Pushes[m.ack]++
+	if late {
+		s.count.LateSent++
+	}
 	if m.saved > 0 {
 		s.count.Gzipped++
 		s.count.GzipSaved += uint64(m.saved)
 	}
-	if m.version != 0 && m.ack != batch.AckRequired {
-		s.unsync(place, l)
-	}
-	return posted
 }
 
 // ask sends a push that the client has to acknowledge; false: nothing was sent, as the link's window or output is full.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"sync/atomic"
 
 	"edged/batch"
@@ -12,14 +13,16 @@ import (
 // cast is one operation for all members of a room, or for everyone. It is read and, if worth it, compressed once, by the
 // goroutine that received it; each shard walks over its own links.
 type cast struct {
+	// Static after newCast.
 	origin int // Manager
 	item   batch.DownItem
 	letter letter
-	head   []byte       // of a DATA frame
-	left   atomic.Int32 // shards that are not through
-	links  atomic.Int64 // that it was for
-	fault  batch.Code   // why it cannot be carried out at all
+	head   []byte     // of a DATA frame
+	fault  batch.Code // why it cannot be carried out at all
 	why    string
+
+	left  atomic.Int32 // shards that are not through
+	links atomic.Int64 // that it was for
 }
 
 // newCast reads an item for a room or everyone; nil if it is none. Any goroutine may call it.
@@ -32,16 +35,9 @@ func (g *Gateway) newCast(origin int, item []byte) any {
 	c.left.Store(int32(len(g.shards)))
 	switch c.item.Op {
 	case batch.OpData:
-		if 1+len(c.item.Data) > g.cfg.MaxFrame {
-			c.fault, c.why = batch.CodeTooLarge, "longer than max_frame"
-			break
-		}
-		c.head = wire.AppendHead(nil, wire.KindData, len(c.item.Data))
+		c.head = wire.AppendHead(nil, wire.KindData, min(len(c.item.Data), wire.MaxRest))
+		c.check(1+len(c.item.Data), g.cfg.MaxFrame)
 	case batch.OpPush:
-		if c.why = pushFault(&c.item.Push); c.why != "" {
-			c.fault = batch.CodeInvalid
-			break
-		}
 		c.write(g)
 	case batch.OpBind, batch.OpNone:
 		c.fault, c.why = batch.CodeInvalid, "not an operation for a room or everyone"
@@ -49,14 +45,40 @@ func (g *Gateway) newCast(origin int, item []byte) any {
 	return c
 }
 
+// check finds out whether the frames, all of one length, are too long.
+func (c *cast) check(body, most int) {
+	if body > most {
+		c.fault, c.why = batch.CodeTooLarge, tooLarge
+	}
+}
+
 // write makes the letter, which the cast keeps.
 func (c *cast) write(g *Gateway) {
+	p := &c.item.Push
+	if c.why = pushFault(p); c.why == "" && (p.Version != 0 || p.PackageID != 0) {
+		c.why = "versions and packages are of one user"
+	}
+	if c.why != "" {
+		c.fault = batch.CodeInvalid
+		return
+	}
 	z := zippers.Get().(*zipper)
 	defer zippers.Put(z)
-	c.letter.write(&c.item.Push, true, g.delivery.GzipMin, z)
-	if c.letter.saved > 0 {
+	if c.letter.write(p, true, g.delivery.GzipMin, z); c.letter.saved > 0 {
 		c.letter.payload = append([]byte(nil), c.letter.payload...)
 	}
+	c.check(c.letter.body(), g.cfg.MaxFrame)
+}
+
+// casting is a shard's casts that are under way.
+type casting struct {
+	walks   []*walk // none but the first has begun
+	by      *walk   // whose casts are being carried out, nil: none's
+	bytes   int     // of their casts
+	joins   int     // casts among them that put links into rooms: who is in a room is not known before they are through
+	small   walk    // lent to what is carried out at once
+	perTurn int     // links that a turn visits; static
+	atOnce  int     // members of a room up to which a cast is carried out at once; static
 }
 
 // walk is casts for the same links, a slice of them in each turn.
@@ -65,7 +87,7 @@ func (c *cast) write(g *Gateway) {
 // their order, and nobody waits for the end of a walk.
 type walk struct {
 	everyone bool
-	room     string
+	room     []byte // the casts'
 	casts    []*cast
 	begun    bool
 	cursor   room.Cursor
@@ -75,61 +97,99 @@ type walk struct {
 }
 
 const (
-	walkLinks  = 256     // links that a turn visits
-	smallRoom  = 64      // members up to which a cast is carried out at once
+	walkLinks  = 256     // casting.perTurn
+	smallRoom  = 64      // casting.atOnce
 	walkCasts  = 64      // of one walk
-	maxWalking = 1 << 20 // bytes of casts that wait; beyond, Managers do
+	maxWalks   = 64      // that wait; beyond, Managers do
+	maxWalking = 1 << 20 // the same for bytes of their casts
 )
+
+func newCasting() casting { return casting{perTurn: walkLinks, atOnce: smallRoom} }
+
+// full says that no cast should be taken before some are through.
+func (c *casting) full() bool { return len(c.walks) >= maxWalks || c.bytes >= maxWalking }
 
 // takeCast begins to carry out a cast.
 func (s *shard) takeCast(c *cast) {
-	s.count.Casts++
 	s.count.ItemsIn++
 	everyone := c.item.Target == batch.TargetEveryone
-	members := s.rooms.Members(c.item.Room)
-	if everyone {
-		members = s.links.Len()
+	members := s.links.Len()
+	if !everyone {
+		members = s.rooms.Members(c.item.Room)
 	}
-	if c.fault != 0 || members == 0 {
+	switch {
+	case c.fault != 0 || members == 0 && s.casting.joins == 0:
 		s.finish(c, 0)
-		return
-	}
-	if n := len(s.walks); n > 0 {
-		if w := s.walks[n-1]; !w.begun && w.everyone == everyone && w.room == string(c.item.Room) && len(w.casts) < walkCasts {
-			w.casts = append(w.casts, c)
-			s.walkBytes += c.size()
-			return
-		}
-	}
-	w := &walk{everyone: everyone, room: string(c.item.Room), casts: []*cast{c}}
-	if members <= smallRoom {
+	case s.casting.join(c, everyone):
+	case members <= s.casting.atOnce && s.casting.joins == 0:
+		w := &s.casting.small
+		*w = walk{everyone: everyone, room: c.item.Room, casts: append(w.casts[:0], c)}
 		s.step(w, members)
 		s.finish(c, w.links)
-		return
+		w.room, w.casts[0] = nil, nil
+	default:
+		s.casting.begin(c, everyone)
 	}
-	s.walkBytes += c.size()
-	s.walks = append(s.walks, w)
 }
+
+// begin adds a walk for a cast.
+func (a *casting) begin(c *cast, everyone bool) {
+	a.walks = append(a.walks, &walk{everyone: everyone, room: c.item.Room})
+	a.add(a.walks[len(a.walks)-1], c)
+}
+
+func (a *casting) add(w *walk, c *cast) {
+	w.casts = append(w.casts, c)
+	a.bytes += c.size()
+	if c.item.Op == batch.OpJoin {
+		a.joins++
+	}
+}
+
+// took notes that a cast of a walk is through.
+func (a *casting) took(c *cast) {
+	a.bytes -= c.size()
+	if c.item.Op == batch.OpJoin {
+		a.joins--
+	}
+}
+
+// join adds a cast to the last walk, if that is for the same links still.
+func (a *casting) join(c *cast, everyone bool) bool {
+	if len(a.walks) == 0 {
+		return false
+	}
+	w := a.walks[len(a.walks)-1]
+	if !c.plain() || !w.casts[0].plain() || w.begun || w.done != nil || w.everyone != everyone || len(w.casts) == walkCasts || !bytes.Equal(w.room, c.item.Room) {
+		return false
+	}
+	a.add(w, c)
+	return true
+}
+
+// plain says that a cast leaves everybody where he is.
+func (c *cast) plain() bool { return c.item.Op == batch.OpData || c.item.Op == batch.OpPush }
 
 func (c *cast) size() int { return len(c.item.Data) + len(c.letter.payload) + 256 }
 
 // runWalks visits some links for the casts that wait.
 func (s *shard) runWalks() {
-	for budget := walkLinks; budget > 0 && len(s.walks) > 0; {
-		w := s.walks[0]
+	a := &s.casting
+	for budget := int64(a.perTurn); budget > 0 && len(a.walks) > 0; {
+		w := a.walks[0]
 		before := w.links
-		if s.step(w, budget) {
+		if s.step(w, int(budget)) {
 			return
 		}
-		budget -= int(w.links-before) + 1
-		s.walks = s.walks[1:]
+		budget -= w.links - before + 1
+		a.walks = a.walks[1:]
 		for _, c := range w.casts {
-			s.walkBytes -= c.size()
+			a.took(c)
 			s.finish(c, w.links)
 		}
 	}
-	if len(s.walks) == 0 {
-		s.walks = nil
+	if len(a.walks) == 0 {
+		a.walks = nil
 	}
 }
 
@@ -141,7 +201,7 @@ func (s *shard) step(w *walk, n int) bool {
 		return w.at != 0
 	}
 	if !w.begun {
-		w.begun, w.cursor = true, s.rooms.Walk([]byte(w.room), 0)
+		w.begun, w.cursor = true, s.rooms.Walk(w.room, 0)
 	}
 	return s.rooms.Each(&w.cursor, n, func(place uint32) {
 		if l, uniq := s.links.At(place); l != nil {
@@ -155,49 +215,62 @@ func (s *shard) visit(w *walk, place, uniq uint32, l *link) {
 	if l.flags&welcomed == 0 {
 		return
 	}
-	if len(s.walks) > 0 && s.walks[0] != w {
-		s.catchUp(w, place, uniq, l)
+	if walks := s.casting.walks; len(walks) > 0 && walks[0] != w {
+		s.catchUp(place, uniq, l)
+		if s.links.Get(place, uniq) == nil || !w.everyone && !s.rooms.Has(w.room, place) {
+			return
+		}
 	}
-	if _, had := w.done[place]; had || s.links.Get(place, uniq) == nil {
-		return
+	if _, had := w.done[place]; !had {
+		s.bring(w, place, uniq, l)
 	}
-	s.bring(w, place, uniq, l)
 }
 
 // bring carries a walk's casts out on one link.
 func (s *shard) bring(w *walk, place, uniq uint32, l *link) {
 	w.links++
+	s.casting.by = w
 	for _, c := range w.casts {
-		s.castTo(c, place, uniq, l)
-		if s.links.Get(place, uniq) == nil {
-			return
+		if s.castTo(c, place, uniq, l); s.links.Get(place, uniq) == nil {
+			break
+		}
+	}
+	s.casting.by = nil
+}
+
+// catchUp brings the casts to a link that their walks have not come to. It may end the link.
+func (s *shard) catchUp(place, uniq uint32, l *link) {
+	if l.flags&welcomed == 0 {
+		return
+	}
+	for _, w := range s.casting.walks {
+		if s.ahead(w, place) {
+			w.skip(place)
+			if s.bring(w, place, uniq, l); s.links.Get(place, uniq) == nil {
+				return
+			}
 		}
 	}
 }
 
-// catchUp brings the casts to a link that its walks have not come to, up to the walk before.
-func (s *shard) catchUp(before *walk, place, uniq uint32, l *link) {
-	if l.flags&welcomed == 0 {
-		return
-	}
-	for _, w := range s.walks {
-		if w == before || s.links.Get(place, uniq) == nil {
-			return
+// passBy keeps the walks from a link that is about to become one of those they are for: it was none when they began.
+func (s *shard) passBy(place uint32) {
+	for _, w := range s.casting.walks {
+		if s.ahead(w, place) {
+			w.skip(place)
 		}
-		if _, had := w.done[place]; had || !s.ahead(w, place) {
-			continue
-		}
-		w.skip(place)
-		s.bring(w, place, uniq, l)
 	}
 }
 
 // ahead says whether a walk will come to a link.
 func (s *shard) ahead(w *walk, place uint32) bool {
+	if _, had := w.done[place]; had {
+		return false
+	}
 	if w.everyone {
 		return int(place) >= w.at
 	}
-	return (!w.begun || place >= w.cursor.Place()) && s.rooms.Has([]byte(w.room), place)
+	return (!w.begun || place >= w.cursor.Place()) && s.rooms.Has(w.room, place)
 }
 
 // skip keeps a walk from a link.
@@ -216,15 +289,11 @@ func (s *shard) castTo(c *cast, place, uniq uint32, l *link) {
 		s.sendData(c.origin, place, uniq, l, &c.item, c.head, c.item.Data)
 	case batch.OpPush:
 		s.settle(place, uniq, l)
-		switch s.post(place, l, &c.letter) {
-		case postFull:
+		if s.post(place, l, &c.letter, false) == postFull {
 			s.overfull(c.origin, place, uniq, l, &c.item)
-		case postLarge:
-			name := s.name(place, uniq)
-			s.refuse(c.origin, &c.item, &name, l, batch.CodeTooLarge, "longer than max_frame")
 		}
 	default:
-		s.apply(c.origin, place, uniq, l, &c.item)
+		s.perform(c.origin, place, uniq, l, &c.item)
 	}
 }
 
@@ -234,17 +303,23 @@ func (s *shard) finish(c *cast, links int64) {
 	if c.left.Add(-1) != 0 {
 		return
 	}
+	s.count.Casts++
+	if c.origin == relay.NoManager {
+		s.count.BusItems++
+	}
 	switch {
 	case c.fault != 0:
 		s.refuse(c.origin, &c.item, nil, nil, c.fault, c.why)
-	case c.links.Load() == 0 && c.origin != relay.NoManager:
-		s.refuse(c.origin, &c.item, nil, nil, batch.CodeNotHere, "nobody of that room is here")
-	case c.links.Load() == 0:
+	case c.links.Load() > 0:
+	case c.origin == relay.NoManager:
 		s.count.BusNotHere++
+	default:
+		s.refuse(c.origin, &c.item, nil, nil, batch.CodeNotHere, "nobody whom it is for is here")
 	}
 }
 
-// join puts a link into a room. Casts that are on their way to the room are from before.
+// join puts a link into a room. Casts that are on their way to the room are from before, but for those behind the cast that
+// has it join.
 func (s *shard) join(from int, place, uniq uint32, l *link, d *batch.DownItem) {
 	joined, err := s.rooms.Join(d.OpRoom, place)
 	if err != nil {
@@ -256,8 +331,11 @@ func (s *shard) join(from int, place, uniq uint32, l *link, d *batch.DownItem) {
 		return
 	}
 	s.count.Joins++
-	for _, w := range s.walks {
-		if !w.everyone && w.room == string(d.OpRoom) && s.ahead(w, place) {
+	for _, w := range s.casting.walks {
+		if w == s.casting.by {
+			return
+		}
+		if !w.everyone && bytes.Equal(w.room, d.OpRoom) && s.ahead(w, place) {
 			w.skip(place)
 		}
 	}

@@ -53,34 +53,37 @@ type shard struct {
 	count     Counters
 	random    *rand.Rand
 
+	rooms   *room.Table
+	casting casting
+	pushing
+	lent
+}
+
+// pushing is what a shard knows of pushes that wait for something.
+type pushing struct {
 	windows *delivery.Windows
 	orders  *delivery.Orders
-	rooms   *room.Table
+	replays replays
+	syncing syncing
+	slow    slowLinks
+}
 
-	walks        []*walk            // casts to many links that are under way; none but the first has begun
-	walkBytes    int                // of them
-	replays      map[uint32]*replay // by place: links that are brought up from the log
-	replayNumber uint64
-	hungry       []linkName // whose replays can go on
-	resyncing    bool       // all links are brought up, slice by slice
-	resyncAt     int
-	unsynced     []linkName // how far their devices have everything is to be stored, at syncAt
-	syncAt       linkpool.Millis
-	backlog      map[netpoll.Conn]int // messages behind output that the kernel does not take
-	starving     map[uint32]uint32    // by place: DATA dropped since the link's output began to wait
-
-	// Lent within one call, kept to be used again.
+// lent is used within one call and kept to be used again.
+type lent struct {
 	scratch []byte
 	item    batch.DownItem
 	spoken  int // bytes that the link which is being read has given to its Manager in this turn
 
-	held     batch.DownItem // a push whose turn has come: turns.go
-	stored   batch.DownItem // one from the log: replay.go
-	keep     []byte
-	ids      []byte // msg_ids of receipts or lost
-	receipts [ackChunk]batch.Receipt
-	lost     [lossChunk]batch.Loss
-	people   []registry.Link
+	held      batch.DownItem // a push whose turn has come: turns.go
+	stored    batch.DownItem // one from the log: replay.go
+	written   letter
+	writtenOf *batch.DownItem // whose letter written is; nil: nobody's
+	zipper    *zipper         // that written lies in; nil: none was needed yet
+	keep      []byte
+	ids       []byte // msg_ids of receipts or lost
+	receipts  [ackChunk]batch.Receipt
+	lost      [lossChunk]batch.Loss
+	people    []registry.Link
 }
 
 func newShard(g *Gateway, loop *netpoll.Loop, capacity int) *shard {
@@ -93,13 +96,16 @@ func newShard(g *Gateway, loop *netpoll.Loop, capacity int) *shard {
 		deadlines: linkpool.NewDeadlines(capacity),
 		sessions:  session.NewStore(g.cfg.SessionMax),
 		random:    rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
-		scratch:   make([]byte, 0, 1024),
-		windows:   delivery.NewWindows(g.delivery.Limits()),
-		orders:    delivery.NewOrders(g.delivery.OrderLimits()),
 		rooms:     room.New(g.roomLimits),
-		replays:   map[uint32]*replay{},
-		backlog:   map[netpoll.Conn]int{},
-		starving:  map[uint32]uint32{},
+		casting:   newCasting(),
+		pushing: pushing{
+			windows: delivery.NewWindows(g.delivery.Limits()),
+			orders:  delivery.NewOrders(g.delivery.OrderLimits()),
+			replays: replays{by: map[uint32]*replay{}, retry: replayRetry},
+			syncing: syncing{stuck: map[uint32]uint64{}},
+			slow:    newSlowLinks(),
+		},
+		lent: lent{scratch: make([]byte, 0, 1024)},
 	}
 	return s
 }
@@ -170,6 +176,7 @@ func (s *shard) welcome(place, uniq uint32, l *link) {
 	if l.flags&welcomed != 0 {
 		return
 	}
+	s.passBy(place)
 	l.flags |= welcomed
 	s.count.Welcomed++
 	id := wire.AppendLinkID(s.scratch[:0], s.g.advertise, linkpool.Index(s.number, place), uniq)
@@ -211,13 +218,13 @@ func (s *shard) Turn(time.Duration) time.Duration {
 
 // Pending says whether the next turn has something to do already.
 func (s *shard) Pending() bool {
-	return s.managers.pending() || len(s.walks) > 0 || len(s.hungry) > 0 || s.port.Pending() && s.walkBytes < maxWalking
+	return s.managers.pending() || len(s.casting.walks) > 0 || len(s.slow.hungry) > 0 || s.port.Pending()
 }
 
 func (s *shard) takeEvents() {
 	until := s.count.ItemsIn + turnItems
 	for range turnEvents {
-		if s.count.ItemsIn >= until || s.walkBytes >= maxWalking {
+		if s.count.ItemsIn >= until || s.casting.full() {
 			return
 		}
 		e, ok := s.port.Next()

@@ -105,15 +105,26 @@ func (c Slow) parse() (all [classes]policy) {
 	return all
 }
 
+// slowLinks is what a shard knows of links that do not take their output.
+type slowLinks struct {
+	backlog  map[netpoll.Conn]int // messages behind output that the kernel does not take
+	starving map[uint32]uint32    // by place: DATA dropped since the link's output began to wait
+	hungry   []linkName           // whose output is gone, and whose replays go on
+}
+
+func newSlowLinks() slowLinks {
+	return slowLinks{backlog: map[netpoll.Conn]int{}, starving: map[uint32]uint32{}}
+}
+
 // mayWait says whether a link whose output waits may be given another message.
 func (s *shard) mayWait(l *link) bool {
-	return l.flags&blocked == 0 || s.backlog[l.conn] < s.g.slow.Messages
+	return l.flags&blocked == 0 || s.slow.backlog[l.conn] < s.g.slow.Messages
 }
 
 // wrote counts a message behind output that waits.
 func (s *shard) wrote(l *link) {
 	if l.flags&blocked != 0 {
-		s.backlog[l.conn]++
+		s.slow.backlog[l.conn]++
 	}
 }
 
@@ -127,7 +138,7 @@ func (s *shard) Backlog(c netpoll.Conn, pending int) {
 	if pending > 0 {
 		if l.flags&blocked == 0 {
 			l.flags |= blocked
-			s.backlog[l.conn] = 0
+			s.slow.backlog[l.conn] = 0
 		}
 		return
 	}
@@ -136,7 +147,7 @@ func (s *shard) Backlog(c netpoll.Conn, pending int) {
 		s.tellStarved(place, uniq, l)
 	}
 	if l.flags&replaying != 0 {
-		s.hungry = append(s.hungry, linkName{place, uniq}) // not now: the loop is in the middle of its output
+		s.slow.hungry = append(s.slow.hungry, linkName{place, uniq}) // not now: the loop is in the middle of its output
 	}
 }
 
@@ -144,19 +155,18 @@ func (s *shard) Backlog(c netpoll.Conn, pending int) {
 func (s *shard) unblock(l *link) {
 	if l.flags&blocked != 0 {
 		l.flags &^= blocked
-		delete(s.backlog, l.conn)
+		delete(s.slow.backlog, l.conn)
 	}
 }
 
 // feedHungry goes on with the links whose output is gone.
 func (s *shard) feedHungry() {
-	for i := 0; i < len(s.hungry); i++ {
-		n := s.hungry[i]
+	for _, n := range s.slow.hungry {
 		if l := s.links.Get(n.place, n.uniq); l != nil && l.flags&replaying != 0 {
 			s.feedAgain(n.place, n.uniq, l)
 		}
 	}
-	s.hungry = s.hungry[:0]
+	s.slow.hungry = s.slow.hungry[:0]
 }
 
 // roomy says that much of the link's window is free, so that it is worth going on with what waits for it.
@@ -171,7 +181,7 @@ func (s *shard) roomy(l *link) bool {
 // logged says whether the link's versions are in a log that can be asked.
 func (s *shard) logged(l *link) bool { return s.g.offline != nil && l.flags&bound != 0 }
 
-// takes says whether a link would take another push with a body of that many bytes.
+// takes says whether a link would take another push with about so many bytes. Where it says so, the push may still not fit.
 func (s *shard) takes(l *link, ack batch.Ack, size int) bool {
 	if ack == batch.AckRequired && l.flags&latent == 0 {
 		n, held := s.windows.Outstanding(l.unacked)
@@ -187,23 +197,17 @@ func (s *shard) leftToLog(place, uniq uint32, l *link, d *batch.DownItem) bool {
 	if s.g.policies[classStored] != policyLog || !s.logged(l) {
 		return false
 	}
-	if l.flags&replaying != 0 {
-		if r := s.replays[place]; r.busy() {
-			r.again = true
-			s.count.Behind++
-			return true
-		}
+	if l.flags&replaying != 0 && s.replays.by[place].busy() || !s.takes(l, d.Push.Ack, len(d.Push.Payload)+len(d.Push.MsgID)) {
+		s.count.Behind++
+		s.replay(place, uniq, l)
+		return true
 	}
-	if s.takes(l, d.Push.Ack, len(d.Push.Payload)+len(d.Push.MsgID)) {
-		return false
-	}
-	s.count.Behind++
-	s.replay(place, uniq, l)
-	return true
+	return false
 }
 
-// overfull does what the settings say about a push that the link did not take.
-func (s *shard) overfull(from int, place, uniq uint32, l *link, d *batch.DownItem) {
+// overfull does what the settings say about a push that the link did not take. It returns false where the link has ended, or
+// the push was left to the log.
+func (s *shard) overfull(from int, place, uniq uint32, l *link, d *batch.DownItem) bool {
 	what := classPush
 	switch {
 	case d.Push.Version != 0 && s.logged(l):
@@ -211,23 +215,35 @@ func (s *shard) overfull(from int, place, uniq uint32, l *link, d *batch.DownIte
 	case d.Push.Ack == batch.AckRequired:
 		what = classRequired
 	}
-	if v := d.Push.Version; v != 0 && l.order != 0 {
-		s.orders.Reopen(l.order, v)
-	}
-	switch s.g.policies[what] {
-	case policyLog:
+	if s.g.policies[what] == policyLog {
 		s.count.Behind++
+		s.orders.Reopen(l.order, d.Push.Version)
 		s.replay(place, uniq, l)
-	case policyRefuse:
-		name := s.name(place, uniq)
-		if d.Push.Ack == batch.AckRequired {
-			s.undeliver(from, d, &name, l, batch.LossWindowFull)
-			return
-		}
-		s.refuse(from, d, &name, l, batch.CodeUnspecified, "the link does not take its output")
-	default:
-		s.end(place, uniq, l, ending{reason: wire.ByeSlow, side: batch.SideGateway, evidence: "output or unacknowledged pushes over their bound"})
+		return false
 	}
+	s.stick(place, l, d.Push.Version)
+	s.giveBack(from, place, uniq, l, d)
+	if s.g.policies[what] == policyRefuse {
+		return true
+	}
+	s.endSlow(place, uniq, l, "output or unacknowledged pushes over their bound")
+	return false
+}
+
+// giveBack returns what a link did not take to its sender.
+func (s *shard) giveBack(from int, place, uniq uint32, l *link, d *batch.DownItem) {
+	name := s.name(place, uniq)
+	if d.Op == batch.OpPush && d.Push.Ack == batch.AckRequired {
+		s.undeliver(from, d, &name, l, batch.LossWindowFull)
+		return
+	}
+	s.refuse(from, d, &name, l, batch.CodeUnspecified, notTaken)
+}
+
+const notTaken = "the link does not take its output"
+
+func (s *shard) endSlow(place, uniq uint32, l *link, evidence string) {
+	s.end(place, uniq, l, ending{reason: wire.ByeSlow, side: batch.SideGateway, evidence: evidence})
 }
 
 // overfullData does the same for DATA, whose frame is head and payload.
@@ -236,31 +252,33 @@ func (s *shard) overfullData(from int, place, uniq uint32, l *link, d *batch.Dow
 	case policyOldest:
 		s.dropOldest(place, l, head, payload)
 	case policyRefuse:
-		name := s.name(place, uniq)
 		s.count.DataDropped++
-		s.refuse(from, d, &name, l, batch.CodeUnspecified, "the link does not take its output")
+		s.giveBack(from, place, uniq, l, d)
 	default:
-		s.end(place, uniq, l, ending{reason: wire.ByeSlow, side: batch.SideGateway, evidence: "output over its bound"})
+		s.giveBack(from, place, uniq, l, d)
+		s.endSlow(place, uniq, l, "output over its bound")
 	}
 }
 
+// thinShare is the share of [slow] bytes that is freed at once: thinning out copies what is left.
+const thinShare = 8
+
 // dropOldest makes room for a DATA frame by taking out the oldest ones that wait; where that is not enough the new one goes.
 func (s *shard) dropOldest(place uint32, l *link, head, payload []byte) {
-	dropped, _ := s.loop.Thin(l.conn, len(head)+len(payload), isData)
-	s.count.DataDropped += uint64(dropped)
+	dropped, _ := s.loop.Thin(l.conn, max(len(head)+len(payload), s.g.slow.Bytes/thinShare), isData)
 	if l.flags&blocked != 0 {
-		s.backlog[l.conn] -= min(dropped, s.backlog[l.conn])
+		s.slow.backlog[l.conn] -= min(dropped, s.slow.backlog[l.conn])
 	}
 	if s.mayWait(l) && s.loop.Write(l.conn, head, payload) {
 		s.wrote(l)
 		s.count.FramesOut[wire.KindData]++
 	} else {
 		dropped++
-		s.count.DataDropped++
 	}
+	s.count.DataDropped += uint64(dropped)
 	if dropped > 0 {
 		l.flags |= starved
-		s.starving[place] += uint32(dropped)
+		s.slow.starving[place] += uint32(dropped)
 	}
 }
 
@@ -270,14 +288,20 @@ func isData(frame []byte) bool {
 
 // tellStarved tells the Manager how much DATA was dropped, once the link takes its output again.
 func (s *shard) tellStarved(place, uniq uint32, l *link) {
-	n := s.starving[place]
-	delete(s.starving, place)
-	l.flags &^= starved
+	n := s.slow.starving[place]
+	s.endStarving(place, l)
 	if len(s.managers.list) == 0 {
 		return
 	}
 	name := s.name(place, uniq)
-	why := strconv.FormatUint(uint64(n), 10) + " DATA dropped: the link did not take its output"
+	why := strconv.FormatUint(uint64(n), 10) + " DATA dropped: " + notTaken
 	s.scratch = batch.AppendRefused(s.scratch[:0], &name, s.field(place, uniq, l), 0, batch.CodeUnspecified, why)
 	s.managers.answer(s, int(l.manager), s.scratch)
+}
+
+func (s *shard) endStarving(place uint32, l *link) {
+	if l.flags&starved != 0 {
+		l.flags &^= starved
+		delete(s.slow.starving, place)
+	}
 }

@@ -177,8 +177,9 @@ func (s *shard) stats() ShardStats {
 		Outstanding:  s.windows.Pushes(),
 		Orders:       s.orders.Len(),
 		Held:         s.orders.Held(),
-		Replays:      len(s.replays),
+		Replays:      len(s.replays.by),
 	}
+	st.Doubles += s.orders.Doubles()
 	if s.number == 0 {
 		st.Dropped[DropMalformed] += s.g.malformed.Load()
 	}

@@ -12,8 +12,24 @@ import (
 	"edged/registry"
 )
 
-// syncEvery is how long the shard gathers before it has stored how far devices have everything.
-const syncEvery = 200 * time.Millisecond
+// How far a device has everything (edged:sync) is the version up to which all had their turn on its link, but for what was not
+// acknowledged: what waits for its ACK, what was given up without one, and what the link did not take. Of a message that asks
+// for no acknowledgement the word of the client's kernel counts: it has all bytes that were sent.
+
+// syncEvery is how long the shard gathers before it has stored how far devices have everything, and syncSlice of how many a
+// turn finds out.
+const (
+	syncEvery = 200 * time.Millisecond
+	syncSlice = 1024
+)
+
+// syncing is the links of a shard of which something is to be stored.
+type syncing struct {
+	due   []linkName // at at
+	later []linkName // after that: what they were sent has not arrived
+	at    linkpool.Millis
+	stuck map[uint32]uint64 // by place: the first version that came to nothing on a link
+}
 
 // unsync notes that the link's device may have more than is stored.
 func (s *shard) unsync(place uint32, l *link) {
@@ -21,42 +37,81 @@ func (s *shard) unsync(place uint32, l *link) {
 		return
 	}
 	l.flags |= unsynced
-	if len(s.unsynced) == 0 {
-		s.syncAt = s.now().Deadline(syncEvery)
+	y := &s.syncing
+	if len(y.due)+len(y.later) == 0 {
+		y.at = s.now().Deadline(syncEvery)
 	}
 	_, uniq := s.links.At(place)
-	s.unsynced = append(s.unsynced, linkName{place, uniq})
+	y.due = append(y.due, linkName{place, uniq})
 }
 
 // syncDue has stored what has gathered.
 func (s *shard) syncDue(now linkpool.Millis) {
-	if len(s.unsynced) == 0 || now.Before(s.syncAt) {
+	y := &s.syncing
+	if len(y.due)+len(y.later) == 0 || now.Before(y.at) {
 		return
 	}
-	for _, n := range s.unsynced {
-		if l := s.links.Get(n.place, n.uniq); l != nil {
-			s.sync(l)
+	n := min(len(y.due), syncSlice)
+	for _, x := range y.due[:n] {
+		l := s.links.Get(x.place, x.uniq)
+		if l == nil || l.flags&unsynced == 0 {
+			continue
 		}
+		if !s.arrived(l) {
+			y.later = append(y.later, x)
+			continue
+		}
+		s.sync(x.place, l)
 	}
-	s.unsynced = s.unsynced[:0]
+	y.due = y.due[:copy(y.due, y.due[n:])]
+	if len(y.due) == 0 {
+		y.due, y.later = y.later, y.due
+		y.at = now.Deadline(syncEvery)
+	}
 }
 
-// sync has stored how far the link's device has everything.
-func (s *shard) sync(l *link) {
+// syncWait is how long the loop may sleep for syncDue; ok is false while there is nothing to store.
+func (s *shard) syncWait() (d time.Duration, ok bool) {
+	y := &s.syncing
+	return max(y.at.Sub(s.now()), 0), len(y.due)+len(y.later) > 0
+}
+
+// arrived says that the client's kernel has all that was sent, as far as that matters. Of a connection that was lost it says
+// what was known before.
+func (s *shard) arrived(l *link) bool {
+	if l.flags&loose != 0 && s.loop.Unsent(l.conn) == 0 && s.loop.Outstanding(l.conn) == 0 {
+		l.flags &^= loose
+	}
+	return l.flags&loose == 0
+}
+
+// sync has stored how far the link's device has everything, all having arrived.
+func (s *shard) sync(place uint32, l *link) {
 	if l.flags&unsynced == 0 {
 		return
 	}
 	l.flags &^= unsynced
-	if v := s.confirmed(l); v > 0 {
+	if v := s.confirmed(place, l); v > 0 {
 		s.g.syncs.add(registry.Name{
 			User: string(s.sessions.Value(l.session, "user")), Device: string(s.sessions.Value(l.session, "device")),
 		}, v)
 	}
 }
 
-// confirmed is the version up to which a device has everything: all had their turn, and none of those lacks its ACK.
-func (s *shard) confirmed(l *link) uint64 {
+// syncNow is sync for a link that is the device's no longer.
+func (s *shard) syncNow(place uint32, l *link) {
+	if s.arrived(l) {
+		s.sync(place, l)
+	}
+	l.flags &^= unsynced
+}
+
+// confirmed is the version up to which a device has everything.
+func (s *shard) confirmed(place uint32, l *link) uint64 {
 	whole := s.orders.Whole(l.order)
+	if v := s.syncing.stuck[place]; l.flags&stuck != 0 && v <= whole {
+		whole = v - 1
+	}
 	s.windows.Each(l.unacked, func(_ uint32, frame []byte) bool {
 		if v := frameVersion(frame); v != 0 && v <= whole {
 			whole = v - 1
@@ -66,13 +121,31 @@ func (s *shard) confirmed(l *link) uint64 {
 	return whole
 }
 
+// stick notes that a stored message did not reach the link, and will not come again before the next one of its device.
+func (s *shard) stick(place uint32, l *link, version uint64) {
+	if version == 0 || !s.logged(l) {
+		return
+	}
+	if v, had := s.syncing.stuck[place]; !had || version < v {
+		s.syncing.stuck[place] = version
+	}
+	l.flags |= stuck
+}
+
+func (s *shard) unstick(place uint32, l *link) {
+	if l.flags&stuck != 0 {
+		l.flags &^= stuck
+		delete(s.syncing.stuck, place)
+	}
+}
+
 // syncs stores in the background how far devices have everything: the newest word of each, tried again while Redis is away.
 type syncs struct {
 	store OfflineLog
 	log   *slog.Logger
 	wake  chan struct{}
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards what follows
 	pending map[registry.Name]uint64
 	dropped uint64
 }
@@ -103,12 +176,13 @@ func (y *syncs) add(n registry.Name, v uint64) {
 	}
 }
 
-// run stores until ctx ends, and then once more what waits.
+// run stores until ctx ends.
 func (y *syncs) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		select {
 		case <-y.wake:
 		case <-ctx.Done():
+			return
 		}
 		for y.flush(ctx) != nil && ctx.Err() == nil {
 			select {
@@ -117,7 +191,6 @@ func (y *syncs) run(ctx context.Context) {
 			}
 		}
 	}
-	_ = y.flush(context.Background()) // flush has a limit of its own, and who comes later pulls more than he needs
 }
 
 // flush stores what waits; an error means that some of it waits again.

@@ -13,61 +13,80 @@ func (s *shard) inTurn(from int, place, uniq uint32, l *link, d *batch.DownItem)
 	if d.Push.PackageID == 0 && s.leftToLog(place, uniq, l, d) {
 		return
 	}
-	now := delivery.Millis(s.now())
-	p := &d.Push
-	s.keep = batch.AppendPush(s.keep[:0], batch.ToLink(s.name(place, uniq)), d.Ref, *p)
+	now, p := delivery.Millis(s.now()), &d.Push
+	s.keep = s.keep[:0]
+	if p.PackageID != 0 || s.orders.Turn(l.order) != p.Version {
+		s.keep = batch.AppendPush(s.keep, batch.ToLink(s.name(place, uniq)), s.refAtHome(from, l, d.Ref), *p)
+	}
 	var v delivery.Verdict
 	if p.PackageID != 0 {
 		l.order, v = s.orders.InPackage(l.order, now, delivery.Position{Package: p.PackageID, Seq: p.SeqID, Count: p.Count}, s.keep)
-		s.judged(from, place, uniq, l, d, v, true)
+		s.placed(from, place, uniq, l, d, v)
 	} else {
 		if l.order == 0 && s.logged(l) {
 			l.order = s.orders.Start(l.order, now, 0)
 		}
 		l.order, v = s.orders.Version(l.order, now, p.Version, s.keep)
-		s.judged(from, place, uniq, l, d, v, false)
+		s.judged(from, place, uniq, l, d, v)
 	}
 	if s.links.Get(place, uniq) != nil {
 		s.popTurns(place, uniq, l)
 	}
 }
 
-// judged does what the order says about a push.
-func (s *shard) judged(from int, place, uniq uint32, l *link, d *batch.DownItem, v delivery.Verdict, inPackage bool) {
+// refAtHome is the ref to answer a held push by: who is told then is the link's Manager, to whom another one's says nothing.
+func (s *shard) refAtHome(from int, l *link, ref uint64) uint64 {
+	if from != int(l.manager) {
+		return 0
+	}
+	return ref
+}
+
+// judged does what the order of versions says about a push.
+func (s *shard) judged(from int, place, uniq uint32, l *link, d *batch.DownItem, v delivery.Verdict) {
 	switch v {
 	case delivery.Pass, delivery.Late:
-		if inPackage {
-			s.passed(from, place, uniq, l, d, v == delivery.Late)
-			return
-		}
 		s.deliver(from, place, uniq, l, d, v == delivery.Late)
 	case delivery.Double:
 		s.count.Doubles++
-	case delivery.Gap:
+		if l.flags&replaying == 0 { // versions begin again where Redis has lost them, and the log tells that
+			s.replay(place, uniq, l)
+		}
+	default:
 		s.count.HeldBack++
-		s.replay(place, uniq, l)
-	case delivery.Held:
-		s.count.HeldBack++
-		if l.flags&replaying != 0 {
-			s.replays[place].again = true
+		if v == delivery.Gap || l.flags&replaying != 0 {
+			s.replay(place, uniq, l)
 		}
 	}
 }
 
-// passed sends a push whose turn in its package has come, unless its version says that the client has it.
-func (s *shard) passed(from int, place, uniq uint32, l *link, d *batch.DownItem, late bool) {
+// placed does what the order of its package says about a push.
+func (s *shard) placed(from int, place, uniq uint32, l *link, d *batch.DownItem, v delivery.Verdict) {
+	switch v {
+	case delivery.Pass, delivery.Late:
+		s.passed(from, place, uniq, l, d, v == delivery.Late)
+	case delivery.Double:
+		s.count.Doubles++
+	default:
+		s.count.HeldBack++
+	}
+}
+
+// passed sends a push whose turn in its package has come, unless its version says that the client has it. It returns what
+// deliver does.
+func (s *shard) passed(from int, place, uniq uint32, l *link, d *batch.DownItem, late bool) bool {
 	var v delivery.Verdict
 	l.order, v = s.orders.Passed(l.order, delivery.Millis(s.now()), d.Push.Version)
 	if v == delivery.Double {
 		s.count.Doubles++
-		return
+		return true
 	}
-	s.deliver(from, place, uniq, l, d, late || v == delivery.Late)
+	return s.deliver(from, place, uniq, l, d, late || v == delivery.Late)
 }
 
 // popTurns sends what was held and whose turn has come. What the log has goes before.
 func (s *shard) popTurns(place, uniq uint32, l *link) {
-	if l.flags&replaying != 0 && s.replays[place].busy() {
+	if l.flags&replaying != 0 && s.replays.by[place].busy() {
 		return
 	}
 	now := delivery.Millis(s.now())
@@ -81,12 +100,14 @@ func (s *shard) popTurns(place, uniq uint32, l *link) {
 			continue
 		}
 		if out.Package != 0 {
-			s.passed(int(l.manager), place, uniq, l, &s.held, out.Late)
+			ok = s.passed(int(l.manager), place, uniq, l, &s.held, out.Late)
 		} else {
-			s.deliver(int(l.manager), place, uniq, l, &s.held, out.Late || out.Gap)
+			ok = s.deliver(int(l.manager), place, uniq, l, &s.held, out.Late || out.Gap)
 		}
-		if s.links.Get(place, uniq) == nil {
+		if !ok && s.links.Get(place, uniq) == nil {
 			return
+		} else if !ok {
+			break // what is behind it waits for the log too
 		}
 	}
 	if _, _, missing := s.orders.Missing(l.order); missing && l.flags&replaying == 0 {
@@ -99,6 +120,7 @@ func (s *shard) popTurns(place, uniq uint32, l *link) {
 
 // parseHeld reads what was kept of a push into held. Its slices are those of b.
 func (s *shard) parseHeld(b []byte) bool {
+	s.writtenOf = nil
 	it := batch.DownItems(b)
 	item, _, ok := it.Next()
 	return ok && batch.ParseDownItem(item, &s.held) == nil
