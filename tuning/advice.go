@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"edged/nic"
 )
 
 // advice is what remains to be done by others, what helps most first.
@@ -13,15 +15,22 @@ func (s *sizing) advice(p *Plan) []Advice {
 	add := func(subject, do, why string, args ...any) {
 		all = append(all, Advice{Subject: subject, Do: do, Why: fmt.Sprintf(why, args...)})
 	}
+	if s.m.Process.UID != 0 && slices.ContainsFunc(p.Entries, func(e Entry) bool { return e.Status == NoPermission && e.Kind != KindLimit }) {
+		add("you", "edged tune apply as root", "user %d may not change what needs changing", s.m.Process.UID)
+	}
+	unit := "edged.service"
+	if s.m.Container != "" {
+		unit = "the container"
+	}
 	if need := filesOfProcess(s.links, s.reactors); s.m.Process.FilesHard < need {
-		add("edged.service", fmt.Sprintf("LimitNOFILE=%d", need), "the process may open %s files, and %s links need more",
+		add(unit, fmt.Sprintf("LimitNOFILE=%d", need), "the process may open %s files, and %s links need more",
 			group(s.m.Process.FilesHard), group(s.links))
 	}
 	if limit, need := s.m.Cgroup.memory(), s.links*linkBytes*13/10; limit > 0 && limit < need {
-		add("edged.service", "MemoryHigh= and MemoryMax= of "+size(need)+" or none", "the control group allows %s: the kernel throttles TCP at that limit as it does at tcp_mem's", size(limit))
+		add(unit, "MemoryHigh= and MemoryMax= of "+size(need)+" or none", "the control group allows %s: the kernel throttles TCP at that limit as it does at tcp_mem's", size(limit))
 	}
 	if s.m.Cgroup.CPUs > 0 {
-		add("edged.service", "no CPUQuota=", "a reactor that used up its %.4g CPUs stands still until the next period", s.m.Cgroup.CPUs)
+		add(unit, "no CPUQuota=", "a reactor that used up its %.4g CPUs stands still until the next period", s.m.Cgroup.CPUs)
 	}
 	all = append(all, s.cpuAdvice()...)
 	if s.m.Container != "" {
@@ -37,7 +46,7 @@ func (s *sizing) advice(p *Plan) []Advice {
 		all = append(all, a)
 	}
 	for i := range s.m.NICs {
-		if n := &s.m.NICs[i]; n.Physical && !n.Mapped && n.Why != "" {
+		if n := &s.m.NICs[i]; n.Leaf.Physical && !n.Mapped && n.Why != "" {
 			add(n.Name, "nothing", "which CPU its queues interrupt is not known (%s): reactors are not pinned to them", n.Why)
 		}
 	}
@@ -59,9 +68,8 @@ func (s *sizing) cpuAdvice() []Advice {
 	if len(outside) == 0 {
 		return nil
 	}
-	slices.Sort(outside)
 	return []Advice{{
-		Subject: "edged.service", Do: "CPUAffinity= and AllowedCPUs= with " + formatCPUs(outside),
+		Subject: "edged.service", Do: "CPUAffinity= and AllowedCPUs= with " + nic.FormatCPUs(outside),
 		Why: "receive queues interrupt CPUs that the gateway may not run on",
 	}}
 }
@@ -73,7 +81,7 @@ func (s *sizing) balanceAdvice(p *Plan) (Advice, bool) {
 	}
 	var bans []string
 	for i := range s.m.NICs {
-		for _, queues := range [][]Queue{s.m.NICs[i].RX, s.m.NICs[i].TX} {
+		for _, queues := range [][]nic.Queue{s.m.NICs[i].RX, s.m.NICs[i].TX} {
 			for _, q := range queues {
 				ban := "--banirq=" + strconv.Itoa(q.IRQ)
 				if q.IRQ != 0 && !slices.Contains(s.m.Daemons.BannedIRQs, q.IRQ) && !slices.Contains(bans, ban) {

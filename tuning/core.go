@@ -1,7 +1,5 @@
 package tuning
 
-import "fmt"
-
 // What is wanted of net.core.
 const (
 	backlog      = 65535 // what the gateway asks of listen()
@@ -106,7 +104,7 @@ var coreKnobs = []knob{
 		source: "Documentation/admin-guide/sysctl/net.rst",
 		want: func(s *sizing, _ string) (string, string) {
 			if s.congestion() == "bbr" && s.speedMbit() > 1000 {
-				return "fq", fmt.Sprintf("bbr paces at %d Mbit/s, which the queue does cheaper than a timer for each link", s.speedMbit())
+				return "fq", "bbr paces every link, which this queue does cheaper than a timer for each"
 			}
 			return "", ""
 		},

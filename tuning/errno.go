@@ -53,7 +53,7 @@ func (e Errno) atOpen(k Kind) string {
 	switch e {
 	case EACCES, EPERM:
 		switch k {
-		case KindChannels, KindRings, KindCoalesce:
+		case KindChannels, KindRings, KindCoalesce, KindOffload:
 			return "not permitted: needs CAP_NET_ADMIN"
 		case KindSysctl:
 			return "not permitted: needs root, or the key belongs to the host and not to this network namespace"

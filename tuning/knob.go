@@ -2,7 +2,10 @@ package tuning
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+
+	"edged/nic"
 )
 
 // scope says in which network namespaces a sysctl is there. Global ones have no file in another namespace, or one that
@@ -122,10 +125,10 @@ func same(k Kind, a, b string) bool {
 			return true
 		}
 	case KindQueue:
-		x, okX := parseMask(a)
-		y, okY := parseMask(b)
-		if okX && okY {
-			return formatCPUs(x) == formatCPUs(y)
+		x, errX := nic.ParseMask(a)
+		y, errY := nic.ParseMask(b)
+		if errX == nil && errY == nil {
+			return slices.Equal(x, y)
 		}
 	}
 	return collapse(a) == collapse(b)

@@ -1,6 +1,10 @@
 package tuning
 
-import "slices"
+import (
+	"slices"
+
+	"edged/nic"
+)
 
 // Machine is what Inspect found: all that a plan depends on. It is a value; nobody changes it after Inspect returned.
 type Machine struct {
@@ -116,12 +120,12 @@ type Softnet struct {
 	Squeezed  uint64 `json:"squeezed"`  // times that a softirq ended with work left
 }
 
-// NIC is a network device that carries the box's traffic, with what the plan needs beside its map of queues.
+// NIC is a network device that carries the box's traffic, with what a plan needs beside its map of queues.
 type NIC struct {
-	Device
-	Physical bool   `json:"physical"`
-	Missed   uint64 `json:"missed"`  // packets that the device had no room for
-	Packets  uint64 `json:"packets"` // received
+	nic.Device
+	Leaf    nic.Leaf
+	Missed  uint64 // packets that the device had no room for
+	Packets uint64 // received
 }
 
 // setting returns what is known of the file; one that was not asked for counts as not there.

@@ -1,6 +1,7 @@
 package tuning
 
 import (
+	"math"
 	"slices"
 	"strings"
 )
@@ -17,6 +18,7 @@ const (
 	KindChannels Kind = "channels" // how many queues a device has
 	KindRings    Kind = "rings"    // how long they are
 	KindCoalesce Kind = "coalesce" // how long a device waits before it interrupts
+	KindOffload  Kind = "offload"  // work that a device may do for the kernel
 	KindIRQ      Kind = "irq"      // on which CPU an interrupt is handled
 	KindQueue    Kind = "queue"    // a file of a device's queue: packet steering
 )
@@ -62,7 +64,9 @@ type Plan struct {
 	Links    uint64   `json:"links"`    // what the settings are computed for: the goal, or what the box can hold
 	Messages uint64   `json:"messages"` // a second
 	Reactors int      `json:"reactors"`
-	Holds    uint64   `json:"holds"`    // links that the box can hold once the plan is applied as far as it can be
+	Now      uint64   `json:"now"`      // links that the box can hold as it is
+	Holds    uint64   `json:"holds"`    // once the plan is applied as far as it can be
+	Reach    uint64   `json:"reach"`    // once others have done their part too
 	Capacity []Bound  `json:"capacity"` // what ends first comes first
 	Entries  []Entry  `json:"entries"`
 	Advice   []Advice `json:"advice,omitempty"`
@@ -100,7 +104,10 @@ func Compute(m *Machine, g Goal) Plan {
 	p.Entries = append(p.Entries, s.deviceEntries()...)
 	slices.SortStableFunc(p.Entries, func(a, b Entry) int { return a.stage() - b.stage() })
 	p.Capacity = s.bounds(&p)
-	p.Holds = p.Capacity[0].Holds
+	p.Now, p.Holds, p.Reach = math.MaxUint64, math.MaxUint64, math.MaxUint64
+	for _, b := range p.Capacity {
+		p.Now, p.Holds, p.Reach = min(p.Now, b.Now), min(p.Holds, b.Holds), min(p.Reach, b.Reach)
+	}
 	p.Advice = s.advice(&p)
 	return p
 }
@@ -127,10 +134,12 @@ func (e *Entry) stage() int {
 		return 7
 	case e.Kind == KindCoalesce:
 		return 8
-	case e.Kind == KindIRQ:
+	case e.Kind == KindOffload:
 		return 9
-	case e.Kind == KindQueue:
+	case e.Kind == KindIRQ:
 		return 10
+	case e.Kind == KindQueue:
+		return 11
 	}
-	return 11 // socket options: nothing is applied
+	return 12 // socket options: nothing is applied
 }

@@ -1,6 +1,11 @@
 package tuning
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
 
 // filesKey is the limit's entry: it is the gateway's process that has it, and its unit that sets it.
 const filesKey = "RLIMIT_NOFILE"
@@ -10,16 +15,13 @@ func (s *sizing) limitEntry() Entry {
 	need := filesOfProcess(s.links, s.reactors)
 	e := Entry{
 		Kind: KindLimit, Key: filesKey, Current: text(s.m.Process.FilesHard), Wanted: raised(text(s.m.Process.FilesHard), need),
-		Why:    fmt.Sprintf("a link is a file, and %d are the gateway's own", need-s.links),
+		Why:    fmt.Sprintf("a link is a file, and %s are the gateway's own", group(need-s.links)),
 		Source: "man 2 getrlimit",
 	}
 	e.Status = OK
 	if s.m.Process.FilesHard < need {
 		e.Status = NoPermission
 		e.Note = fmt.Sprintf("the unit's to set: LimitNOFILE=%d", need)
-		if s.m.Process.SysResource {
-			e.Note += "; a gateway with CAP_SYS_RESOURCE raises it by itself"
-		}
 	}
 	return e
 }
@@ -45,4 +47,54 @@ func (s *sizing) optionEntries() []Entry {
 		})
 	}
 	return entries
+}
+
+// pid is how the process that is asked about is called in /proc.
+func (b *Box) pid() string {
+	if b.PID > 0 {
+		return strconv.Itoa(b.PID)
+	}
+	return "self"
+}
+
+// statusField returns a line of /proc/PID/status; empty where there is none.
+func (b *Box) statusField(pid, name string) string {
+	for _, line := range b.lines("proc/" + pid + "/status") {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			return collapse(value)
+		}
+	}
+	return ""
+}
+
+// Capabilities by their bits (uapi/linux/capability.h).
+const (
+	capNetAdmin    = 12
+	capSysResource = 24
+)
+
+// process reads what the caller may do, and the limits of the gateway's process.
+func (b *Box) process() Process {
+	var p Process
+	if ids := strings.Fields(b.statusField("self", "Uid")); len(ids) == 4 {
+		p.UID = int(number(ids[1])) // effective
+	}
+	caps, _ := strconv.ParseUint(b.statusField("self", "CapEff"), 16, 64) // unreadable: none
+	p.NetAdmin = caps&(1<<capNetAdmin) != 0
+	p.SysResource = caps&(1<<capSysResource) != 0
+	for _, line := range b.lines("proc/" + b.pid() + "/limits") {
+		if values, ok := strings.CutPrefix(line, "Max open files"); ok {
+			if f := strings.Fields(values); len(f) >= 2 {
+				p.FilesSoft, p.FilesHard = limit(f[0]), limit(f[1])
+			}
+		}
+	}
+	return p
+}
+
+func limit(word string) uint64 {
+	if word == "unlimited" {
+		return math.MaxInt64
+	}
+	return number(word)
 }

@@ -2,6 +2,7 @@ package tuning
 
 import (
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -52,7 +53,7 @@ func (s *sizing) reactorCount() int {
 	if s.goal.Reactors > 0 {
 		return s.goal.Reactors
 	}
-	cpus := max(len(s.m.CPU.Allowed), 1)
+	cpus := max(int(math.Ceil(s.cpus())), 1)
 	queues := 0
 	for i := range s.m.NICs {
 		queues = max(queues, s.queues(&s.m.NICs[i]))
@@ -63,28 +64,35 @@ func (s *sizing) reactorCount() int {
 	return min(queues, cpus)
 }
 
-// hardware returns how many links the box can hold whatever its settings are, before the goal for messages is known.
+// hardware returns how many links the box can hold whatever its settings are. Where no rate of messages is asked for, half of
+// the processor time is kept for messages.
 func (s *sizing) hardware() uint64 {
-	links := min(s.memoryLinks(), s.pageLinks())
+	links := min(s.groupMemory()/linkBytes, s.pageLinks())
+	if s.messages == 0 {
+		return min(links, s.cpuLinks(0)/2)
+	}
 	return min(links, s.cpuLinks(s.messages))
 }
 
-// memory returns the bytes that links may take: the box's without a fifth for the rest of it, or what the control
-// group allows, of which a quarter stays free because the kernel throttles and kills at its limit.
+// memory returns the bytes that links may take: the box's without a fifth for the rest of it.
 func (s *sizing) memory() uint64 {
 	const least = 256 << 20
-	usable := s.m.RAM - min(max(s.m.RAM/5, least), s.m.RAM)
-	if limit := s.m.Cgroup.memory(); limit > 0 {
-		usable = min(usable, limit*10/13)
-	}
-	return usable
+	return s.m.RAM - min(max(s.m.RAM/5, least), s.m.RAM)
 }
 
-func (s *sizing) memoryLinks() uint64 { return s.memory() / linkBytes }
+// groupMemory returns what the control group leaves to links, at most memory: a quarter stays free, because the kernel
+// throttles and kills at the group's limit.
+func (s *sizing) groupMemory() uint64 {
+	if limit := s.m.Cgroup.memory(); limit > 0 {
+		return min(s.memory(), limit*10/13)
+	}
+	return s.memory()
+}
 
 // pageLinks is how many links can have data in flight at once when tcp_mem is as large as it is ever made.
 func (s *sizing) pageLinks() uint64 { return s.m.RAM / s.m.Kernel.PageSize * 4 / 10 }
 
+// cpus is how many processors the gateway may use.
 func (s *sizing) cpus() float64 {
 	n := float64(max(len(s.m.CPU.Allowed), 1))
 	if quota := s.m.Cgroup.CPUs; quota > 0 {
@@ -135,7 +143,7 @@ func (s *sizing) pinned() bool { return s.ownsQueues() }
 func (s *sizing) usesBacklog() bool {
 	for i := range s.m.NICs {
 		n := &s.m.NICs[i]
-		if !n.Physical || s.steers(n) || s.wantsSteering(n) && s.goal.AllowNIC {
+		if !n.Leaf.Physical || s.steers(n) || s.wantsSteering(n) && s.goal.AllowNIC {
 			return true
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"edged/nic"
 )
 
 // tcpMem returns net.ipv4.tcp_mem in pages of pageSize bytes: low, pressure and max. A socket with any data waiting is
@@ -201,19 +203,18 @@ func reservedPorts(s *sizing, now string) (string, string) {
 	}
 	var missing []uint16
 	for _, port := range s.goal.Ports {
-		if uint64(port) >= low && uint64(port) <= high && !slices.Contains(parseCPUs(now), int(port)) {
+		if uint64(port) >= low && uint64(port) <= high && !slices.Contains(cpuList(now), int(port)) {
 			missing = append(missing, port)
 		}
 	}
 	if len(missing) == 0 {
 		return "", fmt.Sprintf("outgoing connections take ports %d to %d, where the gateway has none that is not reserved", low, high)
 	}
-	all := parseCPUs(now)
+	all := cpuList(now)
 	for _, port := range missing {
 		all = append(all, int(port))
 	}
-	slices.Sort(all)
-	return formatCPUs(slices.Compact(all)), ""
+	return nic.FormatCPUs(all), ""
 }
 
 // pow2 returns the least power of two that is not less than n.
@@ -234,6 +235,7 @@ func (s *sizing) hashAdvice() (Advice, bool) {
 	return Advice{
 		Subject: "kernel command line",
 		Do:      fmt.Sprintf("thash_entries=%d", pow2(s.links)),
-		Why:     fmt.Sprintf("%s links share %s hash buckets, so that each packet walks a chain of %d", group(s.links), group(uint64(buckets)), s.links/uint64(buckets)),
+		Why: fmt.Sprintf("%s links share %s hash buckets, so that each packet walks a chain of %.1f", group(s.links), group(uint64(buckets)),
+			float64(s.links)/float64(buckets)),
 	}, true
 }

@@ -35,3 +35,11 @@ func precision(v float64, unit int) int {
 	}
 	return 1
 }
+
+// count writes a number of things.
+func count(n float64, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return strconv.FormatFloat(n, 'g', 4, 64) + " " + thing
+}

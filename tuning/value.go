@@ -1,7 +1,6 @@
 package tuning
 
 import (
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -79,86 +78,4 @@ func betweenValues(v, before, wanted string) bool {
 		}
 	}
 	return true
-}
-
-// parseCPUs reads a list such as "0-3,8"; nil where it is none.
-func parseCPUs(list string) []int {
-	var cpus []int
-	for part := range strings.SplitSeq(strings.TrimSpace(list), ",") {
-		first, last, isRange := strings.Cut(part, "-")
-		a, err := strconv.Atoi(first)
-		if err != nil {
-			return nil
-		}
-		b := a
-		if isRange {
-			if b, err = strconv.Atoi(last); err != nil || b < a || b-a > 1<<16 {
-				return nil
-			}
-		}
-		for n := a; n <= b; n++ {
-			cpus = append(cpus, n)
-		}
-	}
-	slices.Sort(cpus)
-	return slices.Compact(cpus)
-}
-
-// formatCPUs writes a list as the kernel does.
-func formatCPUs(cpus []int) string {
-	var b strings.Builder
-	for i := 0; i < len(cpus); {
-		j := i
-		for j+1 < len(cpus) && cpus[j+1] == cpus[j]+1 {
-			j++
-		}
-		if b.Len() > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteString(strconv.Itoa(cpus[i]))
-		if j > i {
-			b.WriteString("-" + strconv.Itoa(cpus[j]))
-		}
-		i = j + 1
-	}
-	return b.String()
-}
-
-// formatMask writes CPUs as the hexadecimal words, highest first, that rps_cpus and xps_cpus take.
-func formatMask(cpus []int) string {
-	const bits = 32
-	words := make([]uint32, 1)
-	for _, cpu := range cpus {
-		for cpu/bits >= len(words) {
-			words = append(words, 0)
-		}
-		words[cpu/bits] |= 1 << (cpu % bits)
-	}
-	slices.Reverse(words)
-	fields := make([]string, len(words))
-	for i, w := range words {
-		fields[i] = strconv.FormatUint(uint64(w), 16)
-		if i > 0 {
-			fields[i] = strings.Repeat("0", 8-len(fields[i])) + fields[i]
-		}
-	}
-	return strings.Join(fields, ",")
-}
-
-// parseMask reads such words; ok is false where they are none.
-func parseMask(mask string) (cpus []int, ok bool) {
-	words := strings.Split(strings.TrimSpace(mask), ",")
-	for i, word := range words {
-		n, err := strconv.ParseUint(word, 16, 32)
-		if err != nil {
-			return nil, false
-		}
-		for bit := range 32 {
-			if n&(1<<bit) != 0 {
-				cpus = append(cpus, (len(words)-1-i)*32+bit)
-			}
-		}
-	}
-	slices.Sort(cpus)
-	return cpus, true
 }

@@ -1,0 +1,10 @@
+package tuning
+
+// Files is what a test plays the kernel's files by.
+type Files = files
+
+// Replace makes b a box whose files, features and page size are a test's.
+func Replace(b *Box, f Files, features Features, pageSize uint64) {
+	b.files, b.pageSize = f, pageSize
+	b.probe = func() Features { return features }
+}
