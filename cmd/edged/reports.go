@@ -22,7 +22,7 @@ type reports struct {
 
 // newReports prepares the measuring; nothing happens before start.
 func (i *instance) newReports() error {
-	o := health.Options{Inputs: i.inputs, Publish: i.publish, Log: i.log, Gateway: i.gateway.ID()}
+	o := health.Options{Inputs: i.inputs, Publish: i.publish, Log: i.log, Gateway: i.gateway.ID(), Source: i.interfaces}
 	var err error
 	if i.reports.monitor, err = health.New(i.cfg.Health, o); err == nil {
 		return nil

@@ -23,6 +23,7 @@ import (
 	"edged/admin"
 	"edged/config"
 	"edged/gateway"
+	"edged/health"
 	"edged/netpoll"
 )
 
@@ -87,6 +88,8 @@ type instance struct {
 	people  *people
 	files   int        // limit of open files
 	passed  []*os.File // sockets of systemd, kept open so that a drain can be taken back
+
+	interfaces health.Source // that its links use; nil: those of this box
 }
 
 // passedSockets returns the listening sockets that systemd passed to this process, by their names (FileDescriptorName).
@@ -110,10 +113,17 @@ func (i *instance) passedSockets() map[string]int {
 
 // newInstance takes the sockets that cfg names and starts to serve.
 func newInstance(cfg *config.Config, log *slog.Logger) (*instance, error) {
+	return startInstance(cfg, log, nil)
+}
+
+// startInstance is newInstance for one whose links use other interfaces than those of this box.
+func startInstance(cfg *config.Config, log *slog.Logger, interfaces health.Source) (*instance, error) {
 	for _, key := range cfg.WithoutEffect() {
 		log.Warn("set, but without effect in this version", "key", key)
 	}
-	i := &instance{cfg: cfg, log: log, started: time.Now(), leave: make(chan struct{}, 1), quit: make(chan struct{})}
+	i := &instance{
+		cfg: cfg, log: log, started: time.Now(), leave: make(chan struct{}, 1), quit: make(chan struct{}), interfaces: interfaces,
+	}
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
 		return nil, fmt.Errorf("limit of open files: %w", err)
