@@ -176,7 +176,9 @@ func (l textLink) hears(want string) {
 	}
 }
 
-func TestPlainText(t *testing.T) {
+// keep runs demo.Keep until the test ends.
+func keep(t *testing.T) (address string) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	addresses := make(chan string, 1)
 	o := options(io.Discard)
@@ -189,19 +191,22 @@ func TestPlainText(t *testing.T) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- demo.Keep(ctx, o) }()
-	defer func() {
+	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-	}()
-	var address string
+	})
 	select {
 	case address = <-addresses:
 	case <-time.After(limit):
 		t.Fatal("no gateway")
 	}
+	return address
+}
 
+func TestPlainText(t *testing.T) {
+	address := keep(t)
 	alice := dialText(t, address, "alice laptop")
 	if kind, _ := alice.receive(); kind != 2 {
 		t.Fatalf("kind %d instead of WELCOME", kind)

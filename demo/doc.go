@@ -1,8 +1,15 @@
 // Package demo shows the whole chain in one process: a gateway, the reference Manager, a swarm of clients that check every
 // answer, and a few people who chat with each other through it.
 //
-// With a fleet it is three gateways behind two load balancers, with a Redis in this process and the dispatch service, which
-// tells the clients of the swarm where to go. One gateway is drained meanwhile:
+// With a fleet it is three gateways behind two load balancers, with a Redis in this process, the queue layer and the dispatch
+// service. First two people on two gateways write letters to each other, which go through the queue layer; one of them leaves
+// and comes back on the other gateway, where everything he missed waits for him:
+//
+//	alice ──> gw-1 ──> Manager ──> edged:in ──> queue layer ──> bob's log
+//	                                                 `──────> bob's route: gw-2 ──> bob
+//	                                     bob's log ──> gw-1 ──> bob, when he comes back there
+//
+// Then the dispatch service tells the clients of the swarm where to go, and one gateway is drained meanwhile:
 //
 //	clients ──GET /v1/addresses──> dispatch <──reports── Redis <── gw-1 gw-2 gw-3
 //	   `──links──> sh-1 > gw-1, gw-2
@@ -20,4 +27,5 @@
 //	(2,0)  echo   anything                 the same
 //	(3,0)  chat   {0: to user, 1: text}    {0: links of that user that it was sent to}
 //	(3,1)  chat, from the Manager to the user's links: {0: from user, 1: text}
+//	(3,2)  letter {0: to user, 1: text, 2: id}   {0: its ID in edged:in}; a push with (3,1) takes it to the user's links
 package demo

@@ -10,15 +10,18 @@ import (
 	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
 
+	"edged/bus"
 	"edged/config"
 	"edged/dispatch"
 	"edged/netpoll"
+	"edged/offline"
+	"edged/queue"
 	"edged/redisconn"
+	"edged/registry"
 )
 
 // The times of the fleet. All is five times as quick as in earnest, where a report is written every 5 s: a show is short.
@@ -40,19 +43,22 @@ const fleetPatience = 10 * time.Second
 // plan is who stands behind which load balancer. The last one is drained.
 var plan = [...]struct{ gateway, slb string }{{"gw-1", "sh-1"}, {"gw-2", "sh-1"}, {"gw-3", "sh-2"}}
 
-// fleet is three gateways with what belongs to them: a Manager, a Redis, two load balancers and a dispatch service.
+// fleet is three gateways with what belongs to them: a Manager, a Redis, a queue layer, two load balancers and a dispatch
+// service.
 type fleet struct {
 	o       Options
 	dir     string
 	backend string // the Manager's address
 	redis   *miniredis.Miniredis
-	conn    *redisconn.Client
+	conn    *redisconn.Client // of all but the gateways and the dispatch service
+	reader  *registry.Reader
+	stored  *offline.Log
 	members []*member
 	service *dispatch.Service
 	url     string // of the service
 
 	halt    context.CancelFunc // ends work
-	work    sync.WaitGroup     // the service, the reports and Redis's clock
+	work    sync.WaitGroup     // the service, the queue layer and Redis's clock
 	closers []func() error     // of what was started, in that order
 }
 
@@ -60,23 +66,24 @@ type fleet struct {
 type member struct {
 	name, slb string
 	gateway   Gateway
-	capacity  int
-	reporter  *dispatch.Reporter
-	draining  atomic.Bool
 }
 
 // startFleet builds the fleet, and returns when the dispatch service knows all of it.
 func startFleet(ctx context.Context, o Options) (*fleet, error) {
 	working, halt := context.WithCancel(context.Background())
 	f := &fleet{o: o, halt: halt}
-	for _, step := range []func(context.Context) error{f.startManager, f.startRedis, f.startGateways, f.startService} {
-		if err := step(working); err != nil {
+	for _, step := range []func() error{
+		func() error { return f.startRedis(working) },
+		f.startManager,
+		func() error { f.startQueue(working); return nil },
+		f.startGateways,
+		func() error { return f.joined(ctx) },
+		func() error { return f.startService(working) },
+		func() error { return f.complete(ctx) },
+	} {
+		if err := step(); err != nil {
 			return nil, errors.Join(err, f.stop())
 		}
-	}
-	runtime.GOMAXPROCS(netpoll.Procs(len(plan)) + swarmProcs)
-	if err := f.complete(ctx); err != nil {
-		return nil, errors.Join(err, f.stop())
 	}
 	return f, nil
 }
@@ -94,7 +101,7 @@ func (f *fleet) stop() error {
 
 func (f *fleet) closeWith(c func() error) { f.closers = append(f.closers, c) }
 
-func (f *fleet) startManager(context.Context) (err error) {
+func (f *fleet) startManager() (err error) {
 	if f.dir, err = os.MkdirTemp("", "edged-demo-"); err != nil {
 		return err
 	}
@@ -105,6 +112,7 @@ func (f *fleet) startManager(context.Context) (err error) {
 	}
 	f.backend = lis.Addr().String()
 	m := NewManager(f.o.Log)
+	m.post = queue.NewWriter(f.conn, queue.Default())
 	served := make(chan error, 1)
 	go func() { served <- m.Serve(lis) }()
 	f.closeWith(func() error {
@@ -153,52 +161,58 @@ func (f *fleet) every(ctx context.Context, interval time.Duration, g func(passed
 	})
 }
 
-func (f *fleet) startGateways(ctx context.Context) error {
+// startQueue starts the queue layer.
+func (f *fleet) startQueue(ctx context.Context) {
+	f.reader = registry.NewReader(f.conn, registry.Default())
+	f.stored = offline.New(f.conn, offline.Default())
+	stream := queue.NewStream(f.conn, queue.Default(), f.o.Log)
+	publisher := bus.NewPublisher(f.conn, bus.Default())
+	f.closeWith(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		publisher.Stop(ctx)
+		return nil
+	})
+	service := queue.New(queue.Options{
+		Config: queue.Default(), Source: stream, Offline: f.stored, Reader: f.reader, Publisher: publisher, Logger: f.o.Log,
+	})
+	f.work.Go(func() { service.Run(ctx) })
+	f.work.Go(func() { stream.Keep(ctx) })
+}
+
+func (f *fleet) startGateways() error {
 	for _, p := range plan {
 		cfg := config.Default()
 		cfg.Listeners[0].Address = "127.0.0.1:0"
 		cfg.Manager.Addresses = []string{f.backend}
 		cfg.Admin.Listen = []string{"unix:" + filepath.Join(f.dir, p.gateway+".sock")}
 		g := &cfg.Gateway
-		g.ID, g.Reactors, g.Capacity, g.RetryAfterMax = p.gateway, 1, f.o.Links, retryAfterMost
+		g.ID, g.Reactors, g.Capacity, g.RetryAfterMax = p.gateway, 1, max(f.o.Links, 2), retryAfterMost
+		cfg.Redis.Addresses, cfg.Redis.SLB, cfg.Health.Interval = []string{f.redis.Addr()}, p.slb, reportEvery
 		started, err := f.o.Start(cfg, f.o.Log)
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.gateway, err)
 		}
 		f.closeWith(started.Stop)
-		m := &member{name: p.gateway, slb: p.slb, gateway: started, capacity: f.o.Links}
-		m.reporter = dispatch.NewReporter(f.conn, m.name, reportEvery, f.o.Log)
-		f.closeWith(func() error { m.reporter.Stop(context.Background()); return nil })
-		m.reporter.Now(m.report())
-		f.members = append(f.members, m)
+		f.members = append(f.members, &member{p.gateway, p.slb, started})
 	}
-	f.every(ctx, reportEvery/4, func(time.Duration) {
-		for _, m := range f.members {
-			m.reporter.Put(m.report())
-		}
-	})
+	runtime.GOMAXPROCS(netpoll.Procs(len(plan)) + swarmProcs)
 	return nil
 }
 
-// report tells how full the gateway is: by its links alone, for what else a box has to give is shared by all of them here.
-func (m *member) report() dispatch.Report {
-	links := m.gateway.Links()
-	r := dispatch.Report{
-		Address: m.gateway.Addresses()[0], SLB: m.slb, State: dispatch.StateUp, Reason: "links",
-		Availability: max(0, 1-float64(links)/float64(m.capacity)), Links: links, Capacity: m.capacity,
-	}
-	r.Raw = r.Availability
-	if m.draining.Load() {
-		r.State, r.Reason, r.Availability = dispatch.StateDraining, "draining", 0
-	}
-	return r
-}
-
-// drain sends the gateway's links away, after everybody was told not to send more.
-func (m *member) drain(within time.Duration) {
-	m.draining.Store(true)
-	m.reporter.Now(m.report())
-	m.gateway.Drain(within)
+// joined waits until Redis knows the gateways: they have reported, their users count as online, and they listen.
+func (f *fleet) joined(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, fleetPatience)
+	defer cancel()
+	return wait(ctx, "the gateways to join the fleet", func() (bool, error) {
+		for _, p := range plan {
+			channel := bus.Channel(p.gateway)
+			if !f.redis.Exists("edged:gw:{"+p.gateway+"}") || !f.redis.Exists("edged:lease:{"+p.gateway+"}") || f.redis.PubSubNumSub(channel)[channel] == 0 {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
 }
 
 // startService starts the load balancers and the dispatch service that names them.
@@ -259,16 +273,15 @@ func balancerNames() (names []string) {
 	return names
 }
 
-// complete waits until the dispatch service knows every gateway.
+// complete waits until the dispatch service knows that each gateway has room.
 func (f *fleet) complete(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, fleetPatience)
 	defer cancel()
-	for f.service.Stats().Gateways < len(plan) {
-		select {
-		case <-time.After(10 * time.Millisecond):
-		case <-ctx.Done():
-			return fmt.Errorf("demo: the dispatch service knows %d of %d gateways: %w", f.service.Stats().Gateways, len(plan), ctx.Err())
+	return wait(ctx, "the dispatch service to see room on all gateways", func() (bool, error) {
+		room := 0.0
+		for _, b := range f.service.Stats().Balancers {
+			room += b.Availability
 		}
-	}
-	return nil
+		return room > float64(len(plan))-0.5, nil
+	})
 }

@@ -19,6 +19,7 @@ import (
 // fleetOptions are those of a small and short show.
 func fleetOptions(out io.Writer) demo.Options {
 	o := options(out)
+	o.Start = starts("", wiring{})
 	o.Links, o.Duration = 60, 3*time.Second
 	return o
 }
@@ -31,6 +32,7 @@ func showFleet(t *testing.T, o demo.Options) error {
 }
 
 func TestFleet(t *testing.T) {
+	t.Parallel()
 	var out bytes.Buffer
 	var mu sync.Mutex
 	var ids []string
@@ -39,7 +41,7 @@ func TestFleet(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		ids = append(ids, cfg.Gateway.ID)
-		return startGateway(cfg, log)
+		return startMember(cfg, log, wiring{})
 	}
 	if err := showFleet(t, o); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
@@ -47,6 +49,7 @@ func TestFleet(t *testing.T) {
 	for _, want := range []string{
 		"3 gateways behind 2 load balancers", "gw-1 of sh-1", "gw-2 of sh-1", "gw-3 of sh-2",
 		"all links are up: sh-1 has ", "gw-3 is drained within 750ms: its ", "gw-3 is empty, its links have moved: gw-1 +",
+		"alice is on gw-1, bob on gw-2.", "bob comes back on gw-1 and hears: " + missedLetters + "\n",
 		"60 links opened, 0 ended, 60 up at the end", "links came back", "no link was lost: each one",
 	} {
 		if !strings.Contains(out.String(), want) {
@@ -116,6 +119,7 @@ func cutter(t *testing.T, address string) (front string, cut func()) {
 }
 
 func TestFleetFindsWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		harm func(*testing.T, demo.Gateway) demo.Gateway
 		want string
@@ -129,10 +133,11 @@ func TestFleetFindsWhatIsWrong(t *testing.T) {
 		}, "gw-3 was not empty at the end"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			var out bytes.Buffer
 			o := fleetOptions(&out)
 			o.Start = func(cfg *config.Config, log *slog.Logger) (demo.Gateway, error) {
-				g, err := startGateway(cfg, log)
+				g, err := startMember(cfg, log, wiring{})
 				if err != nil || cfg.Gateway.ID != "gw-3" {
 					return g, err
 				}
@@ -147,6 +152,7 @@ func TestFleetFindsWhatIsWrong(t *testing.T) {
 
 // A show that is ended early is no fault.
 func TestFleetEndedEarly(t *testing.T) {
+	t.Parallel()
 	var out bytes.Buffer
 	o := fleetOptions(&out)
 	o.Duration = time.Minute
@@ -166,7 +172,7 @@ func TestFleetThatDoesNotStart(t *testing.T) {
 		if cfg.Gateway.ID == "gw-2" {
 			return nil, full
 		}
-		g, err := startGateway(cfg, log)
+		g, err := startMember(cfg, log, wiring{})
 		if err == nil {
 			first = g.Addresses()[0]
 		}

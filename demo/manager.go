@@ -7,11 +7,14 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 
 	"edged/api/edgedpb"
+	"edged/batch"
+	"edged/queue"
 	"edged/sdk/manager"
 	"edged/swarm"
 	"edged/wire"
@@ -29,16 +32,18 @@ const (
 
 // The tags that the reference Manager knows.
 var (
-	TagHello = manager.Tag{A: 1, B: 0}
-	TagEcho  = manager.Tag{A: 2, B: 0}
-	TagChat  = manager.Tag{A: 3, B: 0}
-	TagSaid  = manager.Tag{A: 3, B: 1}
+	TagHello  = manager.Tag{A: 1, B: 0}
+	TagEcho   = manager.Tag{A: 2, B: 0}
+	TagChat   = manager.Tag{A: 3, B: 0}
+	TagSaid   = manager.Tag{A: 3, B: 1}
+	TagLetter = manager.Tag{A: 3, B: 2}
 )
 
 // Manager is the reference Manager: login, echo, chat between users, dispatch by tag, and the other end of a swarm.
 type Manager struct {
 	kit    *manager.Manager
 	router manager.Router
+	post   *queue.Writer // where letters go; static when Serve is called, nil: there is no queue layer
 	swarm  ledgers
 
 	mu    sync.Mutex
@@ -51,6 +56,7 @@ func NewManager(log *slog.Logger) *Manager {
 	m.router.Handle(TagHello, func(c *manager.Call) { _ = c.Answer(map[uint32]any{0: "Hello world"}) })
 	m.router.Handle(TagEcho, echo)
 	m.router.Handle(TagChat, m.chat)
+	m.router.Handle(TagLetter, m.letter)
 	m.kit = manager.New(manager.Options{ID: "demo", Log: log, Handler: manager.Handler{
 		Hello: m.hello, Data: m.data, Closed: m.closed, Lost: m.lost,
 	}})
@@ -63,37 +69,44 @@ func (m *Manager) Serve(lis net.Listener) error { return m.kit.Serve(lis) }
 // Stop ends Serve.
 func (m *Manager) Stop(ctx context.Context) error { return m.kit.Stop(ctx) }
 
+// caller is what a HELLO says.
+type caller struct {
+	user, device, mode string
+	synced             uint64 // version up to which the device has all stored messages; 0: it does not say
+}
+
 // login reads a HELLO.
-func login(payload []byte) (user, device, mode string, ok bool) {
+func login(payload []byte) (who caller, ok bool) {
 	var h edgedpb.Hello
 	if proto.Unmarshal(payload, &h) == nil && h.User != "" && len(h.ProtoReflect().GetUnknown()) == 0 {
+		who = caller{h.User, h.Device, modeTags, h.SyncedVersion}
 		if strings.HasPrefix(h.Sdk, "edged-swarm/") {
-			return h.User, h.Device, modeSwarm, true
+			who.mode = modeSwarm
 		}
-		return h.User, h.Device, modeTags, true
+		return who, true
 	}
 	words := strings.Fields(string(payload))
 	if !utf8.Valid(payload) || len(words) != 2 {
-		return "", "", "", false
+		return caller{}, false
 	}
-	return words[0], words[1], modeText, true
+	return caller{user: words[0], device: words[1], mode: modeText}, true
 }
 
 func (m *Manager) hello(e *manager.Event) {
-	user, device, mode, ok := login(e.Payload)
+	who, ok := login(e.Payload)
 	if !ok {
 		_ = e.Close(wire.ByeLoginFailed, 0, "say who you are: a protobuf Hello, or the text: user device")
 		return
 	}
 	m.forget(e) // of a link that says HELLO again, as somebody else perhaps
 	m.mu.Lock()
-	if m.users[user] == nil {
-		m.users[user] = map[manager.Link]bool{}
+	if m.users[who.user] == nil {
+		m.users[who.user] = map[manager.Link]bool{}
 	}
-	m.users[user][e.Link] = mode == modeText
+	m.users[who.user][e.Link] = who.mode == modeText
 	m.mu.Unlock()
-	_ = e.Patch(map[string]string{modeKey: mode}, nil)
-	_ = e.Bind(user, device)
+	_ = e.Patch(map[string]string{modeKey: who.mode}, nil)
+	_ = e.BindSynced(who.user, who.device, who.synced)
 }
 
 func (m *Manager) data(e *manager.Event) {
@@ -138,10 +151,7 @@ func (m *Manager) chat(c *manager.Call) {
 
 // say sends text to every link of a user and returns how many those are.
 func (m *Manager) say(from, to, text string) (links int) {
-	message, err := proto.Marshal(&edgedpb.Message{
-		Header: map[uint32]*edgedpb.Value{manager.HeaderTagA: number(TagSaid.A), manager.HeaderTagB: number(TagSaid.B)},
-		Body:   map[uint32]*edgedpb.Value{0: words(from), 1: words(text)},
-	})
+	message, err := manager.Encode(TagSaid, map[uint32]any{0: from, 1: text})
 	if err != nil { // not UTF-8
 		return 0
 	}
@@ -160,12 +170,33 @@ func (m *Manager) say(from, to, text string) (links int) {
 	return links
 }
 
-func number(n int64) *edgedpb.Value {
-	return &edgedpb.Value{Kind: &edgedpb.Value_Int{Int: n}}
-}
+// postWithin bounds how long the queue layer's stream may take to accept a letter.
+const postWithin = 3 * time.Second
 
-func words(s string) *edgedpb.Value {
-	return &edgedpb.Value{Kind: &edgedpb.Value_String_{String_: s}}
+// letter puts a text for a user into the queue layer's hands, which keeps it until the user has it. It waits for Redis, and
+// so do those who speak on the same stream: a Manager with many of them would use a manager.Sender.
+func (m *Manager) letter(c *manager.Call) {
+	from := c.Event.Session.Text("user")
+	to, err := queue.ParseTo("user:" + c.String(0))
+	payload, err2 := manager.Encode(TagSaid, map[uint32]any{0: from, 1: c.String(1)})
+	switch {
+	case m.post == nil:
+		_ = c.Fail(manager.CodeFirst, "there is no queue layer here")
+		return
+	case err != nil || err2 != nil:
+		_ = c.Fail(manager.CodeFirst, "a letter needs a user and a text")
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), postWithin)
+	defer cancel()
+	ids, err := m.post.Write(ctx, []queue.Message{{
+		To: to, MsgID: from + "/" + c.String(2), Payload: payload, Ack: batch.AckRequired, Offline: true,
+	}})
+	if err != nil {
+		_ = c.Fail(manager.CodeFirst, err.Error())
+		return
+	}
+	_ = c.Answer(map[uint32]any{0: ids[0]})
 }
 
 func (m *Manager) closed(e *manager.Event) {

@@ -31,9 +31,11 @@ const lookEvery = 20 * time.Millisecond
 // barWidth is how many characters all clients on one gateway would take.
 const barWidth = 24
 
-// Fleet shows three gateways behind two load balancers, with clients that a dispatch service tells where to go, until
-// o.Duration is over or ctx ends: how the links spread, and where they go when a gateway is drained. It returns ErrWrong if
-// a link was lost, or away for longer than it takes to come back.
+// Fleet shows three gateways behind two load balancers: first two people who write to each other through the queue layer,
+// then, until o.Duration is over or ctx ends, clients that a dispatch service tells where to go: how the links spread, and
+// where they go when a gateway is drained. It returns ErrWrong if a letter was lost, doubled or out of order, if a link was
+// lost, or away for longer than it takes to come back. The gateways that o.Start starts must report to the Redis of their
+// configuration.
 func Fleet(ctx context.Context, o Options) error {
 	f, err := startFleet(ctx, o)
 	if err != nil {
@@ -45,8 +47,12 @@ func Fleet(ctx context.Context, o Options) error {
 
 func (f *fleet) show(ctx context.Context) error {
 	o := f.o
-	fmt.Fprintf(o.Out, "%d gateways behind %d load balancers, Redis on %s, Manager on %s, dispatch on %s\n%d clients ask it where to go; %v, or until Ctrl-C\n\n",
-		len(plan), len(balancerNames()), f.redis.Addr(), f.backend, f.url, o.Links, o.Duration)
+	fmt.Fprintf(o.Out, "%d gateways behind %d load balancers, Redis on %s, Manager on %s, dispatch on %s\n\ntwo people write to each other through the queue layer\n",
+		len(plan), len(balancerNames()), f.redis.Addr(), f.backend, f.url)
+	if err := f.showLetters(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(o.Out, "%d clients ask the dispatch service where to go; %v, or until Ctrl-C\n", o.Links, o.Duration)
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	d := &director{fleet: f, out: o.Out, began: time.Now()}
@@ -121,7 +127,7 @@ func (d *director) drain(links []int) {
 	within := d.fleet.o.Duration / drainFor
 	m := d.leaving()
 	d.tell("%s is drained within %v: its %d links are told to come back elsewhere", m.name, within, links[len(links)-1])
-	m.drain(within)
+	m.gateway.Drain(within)
 }
 
 func (d *director) links() (each []int, all int) {

@@ -13,6 +13,8 @@ import (
 
 	"edged/config"
 	"edged/demo"
+	"edged/health"
+	"edged/nic"
 )
 
 func demoCommand() *cobra.Command {
@@ -28,7 +30,11 @@ func demoCommand() *cobra.Command {
 			defer stop()
 			o.Out, o.Log = c.OutOrStdout(), newLog(c.ErrOrStderr(), slog.LevelWarn)
 			o.Start = func(cfg *config.Config, log *slog.Logger) (demo.Gateway, error) {
-				i, err := newInstance(cfg, log)
+				var interfaces health.Source
+				if fleet {
+					interfaces = loopback{}
+				}
+				i, err := startInstance(cfg, log, interfaces)
 				if err != nil {
 					return nil, err
 				}
@@ -56,7 +62,7 @@ func demoCommand() *cobra.Command {
 	c.Flags().IntVar(&o.Links, "links", o.Links, "clients of the swarm")
 	c.Flags().IntVar(&o.People, "people", o.People, "people who chat")
 	c.Flags().DurationVar(&o.Duration, "duration", o.Duration, "length of the show")
-	c.Flags().BoolVar(&fleet, "fleet", false, "show three gateways behind two load balancers, and clients that a dispatch service tells where to go")
+	c.Flags().BoolVar(&fleet, "fleet", false, "show three gateways behind two load balancers: people who write to each other from gateway to gateway, and clients that a dispatch service tells where to go")
 	for _, other := range []string{"manager", "listen", "people"} {
 		c.MarkFlagsMutuallyExclusive("fleet", other)
 	}
@@ -97,7 +103,20 @@ func showFleet(ctx context.Context, c *cobra.Command, o demo.Options) error {
 // shown is an instance as the demo sees it.
 type shown struct{ *instance }
 
-func (s shown) Addresses() []string        { return s.gateway.Addresses() }
-func (s shown) Links() int                 { return s.gateway.Links() }
-func (s shown) Drain(within time.Duration) { s.gateway.Drain(within) }
-func (s shown) Stop() error                { return s.stop() }
+func (s shown) Addresses() []string { return s.gateway.Addresses() }
+func (s shown) Links() int          { return s.gateway.Links() }
+func (s shown) Stop() error         { return s.stop() }
+
+func (s shown) Drain(within time.Duration) {
+	s.reports.monitor.SetDraining(true) // first: who is sent away must not be sent here again
+	s.gateway.Drain(within)
+}
+
+// loopback is the Source of a gateway whose clients are on its own box: what the interfaces carry, or whether they are up at
+// all, says nothing about it.
+type loopback struct{}
+
+func (loopback) Resolve([]string) (nic.Set, error)         { return nic.Set{}, nil }
+func (loopback) Read(int, string) (nic.Counters, error)    { return nic.Counters{}, errors.ErrUnsupported }
+func (loopback) Watch(ctx context.Context, _ func()) error { <-ctx.Done(); return ctx.Err() }
+func (loopback) Close() error                              { return nil }
