@@ -68,7 +68,7 @@ type member struct {
 	gateway   Gateway
 }
 
-// startFleet builds the fleet, and returns when the dispatch service knows all of it.
+// startFleet builds the fleet, and returns when the dispatch service knows all of it; when ctx ends before that, without one.
 func startFleet(ctx context.Context, o Options) (*fleet, error) {
 	working, halt := context.WithCancel(context.Background())
 	f := &fleet{o: o, halt: halt}
@@ -81,7 +81,9 @@ func startFleet(ctx context.Context, o Options) (*fleet, error) {
 		func() error { return f.startService(working) },
 		func() error { return f.complete(ctx) },
 	} {
-		if err := step(); err != nil {
+		if err := step(); ctx.Err() != nil {
+			return nil, f.stop()
+		} else if err != nil {
 			return nil, errors.Join(err, f.stop())
 		}
 	}
@@ -207,7 +209,8 @@ func (f *fleet) joined(ctx context.Context) error {
 	return wait(ctx, "the gateways to join the fleet", func() (bool, error) {
 		for _, p := range plan {
 			channel := bus.Channel(p.gateway)
-			if !f.redis.Exists("edged:gw:{"+p.gateway+"}") || !f.redis.Exists("edged:lease:{"+p.gateway+"}") || f.redis.PubSubNumSub(channel)[channel] == 0 {
+			there := f.redis.Exists("edged:gw:{"+p.gateway+"}") && f.redis.Exists("edged:lease:{"+p.gateway+"}")
+			if !there || f.redis.PubSubNumSub(channel)[channel] == 0 {
 				return false, nil
 			}
 		}

@@ -153,13 +153,18 @@ func TestFleetFindsWhatIsWrong(t *testing.T) {
 // A show that is ended early is no fault.
 func TestFleetEndedEarly(t *testing.T) {
 	t.Parallel()
-	var out bytes.Buffer
-	o := fleetOptions(&out)
-	o.Duration = time.Minute
-	ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
-	defer cancel()
-	if err := demo.Fleet(ctx, o); err != nil || !strings.Contains(out.String(), "ended before its time; no link was lost") {
-		t.Errorf("%v\n%s", err, out.String())
+	for after, want := range map[time.Duration]string{
+		0:                       "ended before it began",
+		1500 * time.Millisecond: "ended before its time; no link was lost",
+	} {
+		var out bytes.Buffer
+		o := fleetOptions(&out)
+		o.Duration = time.Minute
+		ctx, cancel := context.WithTimeout(context.Background(), after)
+		if err := demo.Fleet(ctx, o); err != nil || !strings.Contains(out.String(), want) {
+			t.Errorf("after %v: %v\n%s", after, err, out.String())
+		}
+		cancel()
 	}
 }
 

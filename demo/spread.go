@@ -41,6 +41,10 @@ func Fleet(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	if f == nil {
+		fmt.Fprintln(o.Out, "ended before it began")
+		return nil
+	}
 	err = f.show(ctx)
 	return errors.Join(err, f.stop())
 }
