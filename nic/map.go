@@ -178,7 +178,7 @@ func (m *mapping) why(d *Device, c claim) string {
 			return who + " has no interrupts: queue i is taken for the CPU i mod the number of CPUs"
 		case q.How == Unmapped && c.why != "":
 			if !m.leaf.Up {
-				return who + " is down, and " + c.why
+				return who + " is down; it " + c.why
 			}
 			return who + " " + c.why
 		case q.How == Unmapped:
