@@ -210,3 +210,64 @@ func TestPoison(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestExclusive: with one link for each device in the whole fleet, a login at one gateway closes the link at the other, and the
+// late end of that changes nothing.
+func TestExclusive(t *testing.T) {
+	t.Parallel()
+	r := redistest.Start(t)
+	k := newKit(t, echoHandler())
+	more := fmt.Sprintf("[redis]\naddresses = [%q]\n[registry]\nexclusive = true\n", r.Addr)
+	one := start(t, setup{managers: []string{k.address}, more: more})
+	two := start(t, setup{managers: []string{k.address}, more: more})
+	phone := dialIn(t, one.address(), "42/phone")
+	desk := dialIn(t, one.address(), "42/desk")
+	waitFor(t, "both routes", func() bool { return len(where(two, "42")) == 2 })
+	again := dialIn(t, two.address(), "42/phone")
+	phone.wantBye(wire.ByeReplaced)
+	waitFor(t, "the new route", func() bool {
+		f := strings.Join(where(one, "42"), ", ")
+		return strings.Contains(f, "phone "+two.advertise) && strings.Contains(f, "desk "+one.advertise)
+	})
+	check(t, again.exchange([]byte("alive")))
+	check(t, desk.exchange([]byte("alive")))
+}
+
+// TestAwayAndBack: what was stored for a device that was away comes at another gateway, in order, once, and what was acknowledged
+// there does not come again.
+func TestAwayAndBack(t *testing.T) {
+	t.Parallel()
+	r := redistest.Start(t)
+	k := newKit(t, echoHandler())
+	one, two := home(t, r, k.address), home(t, r, k.address)
+	dir := t.TempDir()
+	q := newMortal(t, "queue", dir, fmt.Sprintf("[admin]\nlisten = [%q]\n[redis]\naddresses = [%q]\n", "unix:"+filepath.Join(dir, "admin.sock"), r.Addr))
+	q.start()
+	const messages = 500
+	dialIn(t, one.address(), "7/phone").close()
+	for i := range messages {
+		r.Do("XADD", "edged:in", "*", "to", "user:7", "payload", fmt.Sprint(i), "offline", "1", "ack", "required", "msg_id", fmt.Sprint("m", i))
+	}
+	take := func(c *client, from, n int) {
+		t.Helper()
+		for i := from; i < from+n; i++ {
+			p, err := wire.ParsePush(c.want(wire.KindPush))
+			check(t, err)
+			if string(p.Payload) != fmt.Sprint(i) || p.Version != uint64(i+1) || p.Flags&wire.FlagLate != 0 {
+				t.Fatalf("message %d: %q, version %d, flags %x", i, p.Payload, p.Version, p.Flags)
+			}
+			check(t, c.write(wire.AppendAck(nil, p.TID)))
+		}
+	}
+	c := dialIn(t, two.address(), "7/phone")
+	take(c, 0, messages)
+	waitFor(t, "how far the device is", func() bool { return r.Do("HGET", "edged:sync:{7}", "phone") == fmt.Sprint(messages) })
+	c.close()
+	for i := messages; i < messages+10; i++ {
+		r.Do("XADD", "edged:in", "*", "to", "user:7", "payload", fmt.Sprint(i), "offline", "1", "ack", "required", "msg_id", fmt.Sprint("m", i))
+	}
+	c = dialIn(t, one.address(), "7/phone")
+	take(c, messages, 10)
+	other := dialIn(t, one.address(), "7/desk") // a device that never was here
+	take(other, 0, messages+10)
+}
