@@ -3,6 +3,9 @@ package queue_test
 import (
 	"context"
 	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"syscall"
@@ -114,4 +117,42 @@ func serverCPU(t testing.TB, s *redistest.Server) (sum float64) {
 		}
 	}
 	return sum
+}
+
+// BenchmarkPost takes messages of 100 bytes by HTTP, 100 in a request, from four clients.
+func BenchmarkPost(b *testing.B) {
+	s := redistest.Start(b)
+	c := queue.Default()
+	c.MaxLen = 1_000_000_000
+	h, err := queue.NewHandler(queue.NewWriter(dial(b, s.Addr), c), c)
+	if err != nil {
+		b.Fatal(err)
+	}
+	const perPost = 100
+	line := `{"to":"user:42","text":"` + strings.Repeat("x", 100) + `","msg_id":"0123456789abcdef","ack":"required","offline":true}` + "\n"
+	body := strings.Repeat(line, perPost)
+	unix := context.WithValue(context.Background(), http.LocalAddrContextKey, net.Addr(&net.UnixAddr{Net: "unix"}))
+	b.SetParallelism(4)
+	before := cpu(b)
+	b.ResetTimer()
+	b.RunParallel(func(p *testing.PB) {
+		for more := p.Next(); more; {
+			r := httptest.NewRequestWithContext(unix, "POST", "/v1/messages", strings.NewReader(body))
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if w.Code != 200 {
+				b.Errorf("%d %s", w.Code, w.Body)
+				return
+			}
+			for range perPost {
+				if more = p.Next(); !more {
+					break
+				}
+			}
+		}
+	})
+	b.StopTimer()
+	_, messages := h.Answers()
+	b.ReportMetric(float64(messages)/b.Elapsed().Seconds(), "messages/s")
+	b.ReportMetric(float64((cpu(b)-before).Microseconds())/float64(messages), "cpu-us/message")
 }

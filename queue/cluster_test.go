@@ -111,3 +111,45 @@ func TestClusterNodeAway(t *testing.T) {
 		}
 	}
 }
+
+// TestClusterChannelAway: a message that one of its user's gateways has got, and the other could not, does not go to the first one
+// twice.
+func TestClusterChannelAway(t *testing.T) {
+	t.Parallel()
+	c := redistest.StartCluster(t, 3)
+	in := c.Owner("edged:in")
+	lost := c.Nodes[0]
+	if lost == in {
+		lost = c.Nodes[1]
+	}
+	gatewayAt := func(n *redistest.Server) string {
+		for i := 0; ; i++ {
+			if id := fmt.Sprint("10.0.0.", i, ":7000"); c.Owner("{"+id+"}") == n {
+				return id
+			}
+		}
+	}
+	var addrs []string
+	for _, n := range c.Nodes {
+		if n != lost {
+			addrs = append(addrs, n.Addr)
+		}
+	}
+	a, b := listen(t, nil, gatewayAt(in), addrs...), listen(t, nil, gatewayAt(lost), addrs...)
+	user := userAt(c, in)
+	owner := func(key string) *redistest.Server { return c.Owner(key) }
+	a.hold(owner, user+"/x")
+	b.hold(owner, user+"/y")
+	l := start(t, addrs)
+	put(in, "to", "user:"+user, "payload", "one")
+	eventually(t, "both hear", func() bool { return len(a.heard()) == 1 && len(b.heard()) == 1 })
+	lost.Kill() // with the channel and the lease of one, which is believed for a second
+	put(in, "to", "user:"+user, "payload", "two")
+	eventually(t, "it is tried again", func() bool { return l.service.Stats().Retries > 2 })
+	lost.Restart()
+	eventually(t, "it is done", func() bool { return l.service.Stats().Finished == 2 })
+	eventually(t, "the one hears", func() bool { return len(a.heard()) == 2 })
+	if got := a.payloads()["two"]; got != 1 {
+		t.Errorf("it came %d times", got)
+	}
+}

@@ -34,8 +34,8 @@
 // acknowledged; a process that dies in between leaves it there twice. Whoever has mended an entry adds its fields to edged:in again:
 // the three are left alone there.
 //
-// An entry whose time to live is over when it is its turn is acknowledged and counted; so is one whose user's routes cannot be read,
-// if it is stored.
+// An entry whose time to live is over when it is its turn is acknowledged and counted. So is a stored one whose user's routes are
+// another program's key: it will be pulled.
 //
 // # Other brokers
 //
