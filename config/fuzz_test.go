@@ -16,7 +16,7 @@ func FuzzParse(f *testing.F) {
 	if err != nil || len(files) == 0 {
 		f.Fatalf("%d seeds, error %v", len(files), err)
 	}
-	for _, file := range append(files, "../etc/edged.toml", "../etc/dispatch.toml", "testdata/dispatch.txt") {
+	for _, file := range append(files, "../etc/edged.toml", "../etc/dispatch.toml", "../etc/queue.toml", "testdata/dispatch.txt") {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			f.Fatal(err)
@@ -28,6 +28,9 @@ func FuzzParse(f *testing.F) {
 			return // keys that name files are read: keep the fuzzer from devices
 		}
 		if _, err := ParseDispatch("f", text); err != nil {
+			checkProblems(t, err, 1+strings.Count(string(text), "\n"))
+		}
+		if _, err := ParseQueue("f", text); err != nil {
 			checkProblems(t, err, 1+strings.Count(string(text), "\n"))
 		}
 		c, err := Parse("f", text)

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -84,5 +85,29 @@ func TestQueueProblems(t *testing.T) {
 				t.Errorf("the token is told: %v", err)
 			}
 		})
+	}
+}
+
+// TestCheckQueue: the file of a queue layer is looked at as what it is.
+func TestCheckQueue(t *testing.T) {
+	for _, tt := range []struct{ name, text, want string }{
+		{"its own", "[queue]\ngroup = \"edged\"\n[offline]\ncount = 5\n", ""},
+		{"wrong", "[queue]\nbatch = 0\n", ":2: queue.batch: 0 is not between"},
+		{"with a gateway's section", "[queue]\n[manager]\n", ":2: manager: unknown section"},
+		{"a section twice", "[[queue]]\n", ":1: queue: there is one such section only"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "f.toml")
+			if err := os.WriteFile(path, []byte(tt.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := config.Check(path)
+			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %v, want %q", err, tt.want)
+			}
+		})
+	}
+	if _, err := config.LoadQueue(t.TempDir()); err == nil {
+		t.Error("a directory is no file")
 	}
 }
