@@ -18,6 +18,7 @@ import (
 	"edged/registry"
 	"edged/relay"
 	"edged/room"
+	"edged/tuning"
 )
 
 // maxFile bounds the text: no configuration is that large, and both parsers recurse into nested lists.
@@ -31,7 +32,7 @@ type Config struct {
 	Redis     Redis              `toml:"redis"`
 	Admin     admin.Config       `toml:"admin"`
 	Health    health.Config      `toml:"health"`
-	Tuning    Tuning             `toml:"tuning"`
+	Tuning    tuning.Config      `toml:"tuning"`
 	Keeper    Keeper             `toml:"keeper"`
 	Handover  Handover           `toml:"handover"`
 	Delivery  delivery.Config    `toml:"delivery"`
@@ -51,7 +52,7 @@ func Default() *Config {
 		Redis:     defaultRedis(),
 		Admin:     admin.Default(),
 		Health:    health.Default(),
-		Tuning:    Tuning{},
+		Tuning:    tuning.Default(),
 		Keeper:    defaultKeeper(),
 		Handover:  defaultHandover(),
 		Delivery:  delivery.Default(),

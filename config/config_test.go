@@ -96,7 +96,7 @@ func TestWithoutEffect(t *testing.T) {
 		{"nothing", "", nil},
 		{"what works", "[gateway]\nreactors = 1\nheartbeat = \"5s\"\n[admin]\nlisten = []\n", nil},
 		{"set to the default", "[delivery]\nretry = \"5000ms\"\n[redis]\naddresses = []\n", nil},
-		{"later sections", "[tuning]\nlinks = 3\n[keeper]\nenabled = true\n", []string{"tuning.links", "keeper.enabled"}},
+		{"later sections", "[tuning]\nlinks = 3\n[keeper]\nenabled = true\n", []string{"keeper.enabled"}},
 		{"dotted key", "[health]\nlimit_mode.bytes = \"rx\"\n[handover]\nmode = \"exec\"\n", []string{"handover.mode"}},
 		{"a passed socket", "[[listener]]\nname = \"edge\"\naddress = \"systemd:edge\"\n", nil},
 	}

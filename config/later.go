@@ -12,23 +12,8 @@ import (
 // same: a file written today stays valid. Each struct moves to its package, and its section out of withoutEffect, when
 // that package is made.
 var withoutEffect = map[string]bool{
-	"tuning":   true,
 	"keeper":   true,
 	"handover": true,
-}
-
-// Tuning is the [tuning] section, what the box is for; it moves to package tuning.
-type Tuning struct {
-	Links             int `toml:"links"`               // 0: what the box can hold
-	MessagesPerSecond int `toml:"messages_per_second"` // 0: what the box can carry
-}
-
-// Validate reports every setting that cannot be meant, each with its key.
-func (c Tuning) Validate() error {
-	var l list
-	between(&l, "links", c.Links, 0, 100_000_000)
-	between(&l, "messages_per_second", c.MessagesPerSecond, 0, 1_000_000_000)
-	return l.err()
 }
 
 // Keeper is the [keeper] section; it moves to package handover.
