@@ -13,9 +13,10 @@ import (
 // Box is the machine that is tuned. The zero Box is the one that the caller runs on, in the network namespace of the calling
 // thread: no method leaves the calling goroutine to touch a setting. Tests replace its parts.
 type Box struct {
-	Root string   // above proc, sys, etc and run; empty: /
-	Net  nic.Host // the network devices; what it does not say of Sys and Proc is below Root
-	PID  int      // of a gateway that runs, whose limits and control group count; 0: those of the caller
+	Root  string   // above proc, sys, etc and run; empty: /
+	Net   nic.Host // the network devices; what it does not say of Sys and Proc is below Root
+	PID   int      // of a gateway that runs, whose limits and control group count; 0: those of the caller
+	State string   // path of the state file; empty: run/edged/tuning.json below Root
 
 	files    files           // nil: those below Root
 	probe    func() Features // nil: this kernel's, where Root is /

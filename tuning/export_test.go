@@ -8,3 +8,6 @@ func Replace(b *Box, f Files, features Features, pageSize uint64) {
 	b.files, b.pageSize = f, pageSize
 	b.probe = func() Features { return features }
 }
+
+// OpenError makes err a refusal at opening a file, as Files.Write returns it.
+func OpenError(err error) error { return &openError{err} }

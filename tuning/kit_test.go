@@ -123,6 +123,77 @@ func (m *machine) get(t testing.TB, path string) string {
 	return strings.TrimSuffix(string(content), "\n")
 }
 
+// picture is all that a plan may change of the machine: its files but those of edged's own, and what its driver was told.
+func (m *machine) picture(t testing.TB) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	err := filepath.WalkDir(m.Root, func(path string, d os.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() || strings.HasPrefix(path, filepath.Join(m.Root, "run/edged")) {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		all[strings.TrimPrefix(path, m.Root+"/")] = string(content)
+		return err
+	})
+	for name, a := range m.Driver.Known {
+		text, jsonErr := json.Marshal(a)
+		err = errors.Join(err, jsonErr)
+		all["driver of "+name] = string(text)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// differences returns what two pictures differ in, a line each.
+func differences(a, b map[string]string) []string {
+	var lines []string
+	for path, v := range a {
+		if b[path] != v {
+			lines = append(lines, path+": "+strings.TrimSpace(v)+" | "+strings.TrimSpace(b[path]))
+		}
+	}
+	for path, v := range b {
+		if _, ok := a[path]; !ok {
+			lines = append(lines, path+": - | "+strings.TrimSpace(v))
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// apply makes the machine's plan and applies it.
+func (m *machine) apply(t testing.TB, opts tuning.Options) tuning.Result {
+	t.Helper()
+	_, plan := m.plan(t)
+	res, err := m.Apply(context.Background(), plan, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
+func (m *machine) revert(t testing.TB) tuning.Result {
+	t.Helper()
+	res, err := m.Revert(context.Background(), tuning.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
+// drift returns what Verify finds.
+func (m *machine) drift(t testing.TB) []tuning.Drift {
+	t.Helper()
+	found, plan := m.plan(t)
+	all, err := m.Verify(context.Background(), found, plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
 // kernelFiles plays the kernel over a tree of plain files: a write takes hold as a whole or not at all, and may be refused,
 // cut or watched.
 type kernelFiles struct {
@@ -162,7 +233,7 @@ func (k *kernelFiles) Write(path, value string) error {
 		k.before(path, value)
 	}
 	if err := k.Denied(path); err != nil {
-		return err
+		return tuning.OpenError(err)
 	}
 	if errno := k.refuse[path]; errno != 0 {
 		return errno
@@ -172,7 +243,7 @@ func (k *kernelFiles) Write(path, value string) error {
 		value = k.cut(path, value)
 	}
 	next := k.file(path) + ".next"
-	err := os.WriteFile(next, []byte(value+"\n"), 0o644)
+	err := os.WriteFile(next, []byte(k.printed(path, value)+"\n"), 0o644)
 	if err == nil {
 		err = os.Rename(next, k.file(path))
 	}
@@ -180,6 +251,19 @@ func (k *kernelFiles) Write(path, value string) error {
 		k.after(path, value)
 	}
 	return err
+}
+
+// printed is how the kernel shows a value: a vector with TABs, one of several words among the others.
+func (k *kernelFiles) printed(path, value string) string {
+	now, _ := k.Read(path)
+	if strings.Contains(now, "[") {
+		now = strings.NewReplacer("[", "", "]", "").Replace(strings.TrimSpace(now))
+		return strings.Replace(now, value, "["+value+"]", 1)
+	}
+	if strings.Contains(now, "\t") {
+		return strings.ReplaceAll(value, " ", "\t")
+	}
+	return value
 }
 
 // List implements tuning.Files.

@@ -1,0 +1,61 @@
+package tuning
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrBusy says that another process is at work on the box's settings, or waits for a confirmation.
+var ErrBusy = errors.New("another edged changes the settings of this box, or waits to have them confirmed")
+
+// lock makes the caller the only one who changes settings, until unlock is called or the process ends, however it
+// does: the lock is of an open file, so that none is left behind.
+func (b *Box) lock() (unlock func(), err error) {
+	file := b.statePath() + ".lock"
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return nil, fmt.Errorf("lock the settings: %w", err)
+	}
+	fd, err := unix.Open(file, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the settings: %w", &os.PathError{Op: "open", Path: file, Err: err})
+	}
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = unix.Close(fd)
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, ErrBusy
+		}
+		return nil, fmt.Errorf("lock the settings: %w", os.NewSyscallError("flock", err))
+	}
+	return func() { _ = unix.Close(fd) }, nil
+}
+
+// trusted says whether a state file was written by root or by the caller: the directory may belong to the gateway's user,
+// who must not have root write values of his.
+func trusted(file string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(file, &st); err != nil {
+		return fmt.Errorf("read the state file: %w", &os.PathError{Op: "lstat", Path: file, Err: err})
+	}
+	switch {
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		return fmt.Errorf("%w: %s is no file", ErrUnsafe, file)
+	case st.Uid != 0 && int(st.Uid) != os.Geteuid():
+		return fmt.Errorf("%w: %s belongs to user %d", ErrUnsafe, file, st.Uid)
+	case st.Mode&0o022 != 0:
+		return fmt.Errorf("%w: others may write %s", ErrUnsafe, file)
+	}
+	return nil
+}
+
+// netNS returns the inode of the calling thread's network namespace; 0 where it cannot be told.
+func (b *Box) netNS() uint64 {
+	var st unix.Stat_t
+	if unix.Stat(b.path("proc/thread-self/ns/net"), &st) != nil {
+		return 0
+	}
+	return st.Ino
+}
