@@ -163,7 +163,9 @@ func (s *shard) bind(manager int, place, uniq uint32, l *link, d *batch.DownItem
 	if d.Bind.Synced > 0 {
 		l.order = s.orders.Start(l.order, delivery.Millis(s.now()), d.Bind.Synced)
 	}
-	s.replay(place, uniq, l)
+	if !s.g.awaitRoute {
+		s.replay(place, uniq, l)
+	}
 }
 
 // same says whether a bind names whom the link is bound to.

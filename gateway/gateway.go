@@ -37,6 +37,8 @@ type Options struct {
 	Rooms    room.Limits     // the same
 	Slow     Slow            // the same
 	Offline  OfflineLog      // stored messages; nil: there are none
+	// AwaitRoute has what is stored for a link pulled when Routed is called for it, and not already at its bind.
+	AwaitRoute bool
 	// NotHere is told of users for whom others send messages here although they have no link; device is nil for all of
 	// them. It must not wait, and may be nil.
 	NotHere func(user, device []byte)

@@ -171,12 +171,13 @@ func (s *shard) toUser(from int, d *batch.DownItem) {
 // people is what a gateway needs of and for users.
 type people struct {
 	// Static after New.
-	directory *registry.Directory
-	offline   OfflineLog // nil: nothing is stored
-	notHere   func(user, device []byte)
-	pulls     *pulls // nil like offline
-	syncs     *syncs // nil like offline
-	receiver  receiver
+	directory  *registry.Directory
+	offline    OfflineLog // nil: nothing is stored
+	notHere    func(user, device []byte)
+	awaitRoute bool   // static: what is stored is pulled when a link's route stands
+	pulls      *pulls // nil like offline
+	syncs      *syncs // nil like offline
+	receiver   receiver
 
 	// Shared.
 	malformed atomic.Uint64 // items for rooms or everyone that are none
@@ -198,7 +199,7 @@ func (g *Gateway) setPeople(o Options) {
 		g.slow = DefaultSlow()
 	}
 	g.policies = g.slow.parse()
-	g.offline, g.notHere = o.Offline, o.NotHere
+	g.offline, g.notHere, g.awaitRoute = o.Offline, o.NotHere, o.AwaitRoute
 	if g.offline != nil {
 		g.pulls, g.syncs = newPulls(g.offline), newSyncs(g.offline, g.log)
 	}

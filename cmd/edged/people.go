@@ -94,7 +94,7 @@ func newPeople(cfg peopleConfig, log *slog.Logger) *people {
 // lend gives a gateway what it needs of people.
 func (p *people) lend(o *gateway.Options) {
 	if p.redis != nil {
-		o.Offline, o.NotHere = p.stored, p.notHere
+		o.Offline, o.NotHere, o.AwaitRoute = p.stored, p.notHere, true
 	}
 }
 
