@@ -69,22 +69,25 @@ func (m *mapping) device() Device {
 	return d
 }
 
+// maxQueues bounds what is believed: the kernel counts queues in 16 bits.
+const maxQueues = 1<<16 - 1
+
 // counts returns the numbers of RX and of TX queues. What the family netdev lists is true; else the channels are: some mlx5
 // kernels show twice as many in sysfs. A driver without channels leaves that.
 func (m *mapping) counts() (rx, tx int) {
 	for _, q := range m.answers.Queues {
-		if q.TX {
-			tx = max(tx, q.Index+1)
+		if n := min(q.Index+1, maxQueues); q.TX {
+			tx = max(tx, n)
 		} else {
-			rx = max(rx, q.Index+1)
+			rx = max(rx, n)
 		}
 	}
 	now := m.answers.Channels.Now
 	if rx == 0 {
-		rx = now.Combined + now.RX
+		rx = min(now.Combined+now.RX, maxQueues)
 	}
 	if tx == 0 {
-		tx = now.Combined + now.TX
+		tx = min(now.Combined+now.TX, maxQueues)
 	}
 	if !m.shown {
 		return rx, tx

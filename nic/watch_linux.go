@@ -25,6 +25,13 @@ func Watch(ctx context.Context, changed func()) error {
 	return watch(ctx, changed, subscribe)
 }
 
+// WatchQueues is Watch that also calls changed when the channels, rings, offloads or coalescing of an interface are changed by
+// ethtool (Linux 5.7 and later): new channels have other interrupts. An interrupt that is moved to another CPU, and a CPU that
+// goes off, tell nobody: whoever needs to know maps again from time to time.
+func WatchQueues(ctx context.Context, changed func()) error {
+	return watch(ctx, changed, subscribeQueues)
+}
+
 // subscription is a stream of changes of which only the fact counts; it is closed when it has broken.
 type subscription <-chan netlink.LinkUpdate
 

@@ -17,11 +17,14 @@ import (
 )
 
 // watching runs Watch in the namespace; each call of it is received from calls, and holds Watch up until then.
-func (s *space) watching() (calls chan struct{}, stop func()) {
+func (s *space) watching() (calls chan struct{}, stop func()) { return s.watchingBy(nic.Watch) }
+
+// watchingBy does so with another Watch.
+func (s *space) watchingBy(watch func(context.Context, func()) error) (calls chan struct{}, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	calls = make(chan struct{})
 	ended := s.beside(func() {
-		err := nic.Watch(ctx, func() {
+		err := watch(ctx, func() {
 			select {
 			case calls <- struct{}{}:
 			case <-ctx.Done():
@@ -68,6 +71,32 @@ func TestWatch(t *testing.T) {
 		{"down", func() { s.down("va") }},
 		{"rename", func() { s.rename("va", "vz") }},
 		{"delete", func() { s.del("vz") }},
+	} {
+		step.do()
+		s.wantCall(calls, step.what)
+	}
+}
+
+// TestWatchQueues sees what Watch sees, and changed channels.
+func TestWatchQueues(t *testing.T) {
+	s := newSpace(t)
+	s.queues("va", "vb")
+	leaf, peer := s.leafOf("va"), s.leafOf("vb")
+	calls, stop := s.watchingBy(nic.WatchQueues)
+	defer stop()
+	s.wantCall(calls, "start")
+	for _, step := range []struct {
+		what string
+		do   func()
+	}{
+		{"channels", func() {
+			s.must("set channels", func() error { return nic.Host{}.SetChannels(t.Context(), leaf, nic.Counts{RX: 2, TX: 2}) })
+		}},
+		{"down", func() { s.down("va") }},
+		{"channels of another", func() {
+			s.must("set channels", func() error { return nic.Host{}.SetChannels(t.Context(), peer, nic.Counts{RX: 2, TX: 2}) })
+		}},
+		{"delete", func() { s.del("vb") }},
 	} {
 		step.do()
 		s.wantCall(calls, step.what)
