@@ -47,9 +47,12 @@ type Queue struct {
 	NAPI   uint32 // what SO_INCOMING_NAPI_ID says of links whose packets come through it; 0: not told
 	IRQ    int    // 0: none, or unknown
 	Vector string // name of that interrupt: "mlx5_comp3@pci:0000:3b:00.0"
-	CPUs   []int  // where the interrupt is handled at present, mostly one CPU; nil: unknown
 	Node   int    // NUMA node of the first of CPUs; -1: unknown
 	How    string // ByNetdev, ByName, ByGuess or Unmapped
+
+	// CPUs is where the interrupt is handled: mostly one; those that it may go to, where it has been moved and has not come
+	// since; nil: unknown.
+	CPUs []int
 
 	// Mask has the CPUs of RPS for an RX queue, of XPS for a TX queue: empty where it is off, nil where the file is not there
 	// or may not be read, as XPS of a device with one TX queue.
@@ -61,7 +64,7 @@ type Queue struct {
 type Vector struct {
 	IRQ     int
 	Name    string // empty: nobody handles it at present
-	CPUs    []int  // effective affinity
+	CPUs    []int  // effective affinity; Allowed where that is not told, or is of before a move
 	Allowed []int  // CPUs of which the kernel chose the effective ones: what SetAffinity changes
 }
 

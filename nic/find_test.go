@@ -160,24 +160,29 @@ func TestPartsMissing(t *testing.T) {
 	}
 }
 
-// TestEffectiveAffinity has the CPUs that may, and those that do.
+// TestEffectiveAffinity has the CPUs that may handle an interrupt, and those that do.
 func TestEffectiveAffinity(t *testing.T) {
 	for _, c := range []struct {
-		text      string
-		effective []int
+		name, allowed, effective string
+		want                     []int
 	}{
-		{"proc/irq/26/effective_affinity_list = 5", []int{5}},
-		{"proc/irq/26/effective_affinity_list =", []int{0}},     // off: what may counts
-		{"proc/irq/26/effective_affinity_list = odd", []int{0}}, // no list
-		{"proc/irq/26/effective_affinity_list = 6-7", []int{6, 7}},
+		{"one of many", "0-7", "5", []int{5}},
+		{"several", "0-7", "6-7", []int{6, 7}},
+		{"off", "2", "", []int{2}},
+		{"no list", "2", "odd", []int{2}},
+		{"moved, and not come since", "3", "0", []int{3}},
+		{"moved to one of several", "3-4", "0", []int{3, 4}},
+		{"only the effective is told", "odd", "4", []int{4}},
+		{"nothing is told", "odd", "odd", nil},
 	} {
 		m := nictest.Open(t, "virtio4")
-		if err := nictest.Expand(m.Root, c.text); err != nil {
+		err := nictest.Expand(m.Root, "in proc/irq/26\nsmp_affinity_list = "+c.allowed+"\neffective_affinity_list = "+c.effective)
+		if err != nil {
 			t.Fatal(err)
 		}
 		d, err := m.Host.Map(t.Context(), m.Leaves(t)[0])
-		if err != nil || !slices.Equal(d.RX[0].CPUs, c.effective) || !slices.Equal(d.Vectors[1].Allowed, []int{0}) {
-			t.Errorf("%s: %v of %v, %v", c.text, d.RX[0].CPUs, d.Vectors[1].Allowed, err)
+		if err != nil || !slices.Equal(d.RX[0].CPUs, c.want) || !slices.Equal(d.Vectors[1].CPUs, c.want) || d.Mapped != (c.want != nil) {
+			t.Errorf("%s: on %v of %v, mapped %v, %v", c.name, d.RX[0].CPUs, d.Vectors[1].Allowed, d.Mapped, err)
 		}
 	}
 }

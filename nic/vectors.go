@@ -150,11 +150,16 @@ func entries(dir string) []int {
 	return numbers
 }
 
+// vector reads one. Where the effective CPU is none of those that are allowed, the interrupt has been moved and has not come
+// since: the kernel takes the new CPU with the next one (irq_move_masked_irq), and until then shows the old, on an idle queue
+// for long. Not every architecture tells effective CPUs, and an interrupt that is off has none.
 func (x interrupts) vector(irq int) Vector {
 	v := Vector{IRQ: irq, Name: x.name(irq)}
 	v.Allowed = x.cpus(irq, "smp_affinity_list")
-	if v.CPUs = x.cpus(irq, "effective_affinity_list"); len(v.CPUs) == 0 {
-		v.CPUs = v.Allowed // not every architecture tells it, and an interrupt that is off has none
+	v.CPUs = x.cpus(irq, "effective_affinity_list")
+	moved := v.Allowed != nil && !slices.ContainsFunc(v.CPUs, func(cpu int) bool { return slices.Contains(v.Allowed, cpu) })
+	if len(v.CPUs) == 0 || moved {
+		v.CPUs = v.Allowed
 	}
 	return v
 }
