@@ -37,7 +37,7 @@ type Options struct {
 	// ours: what was sent to the user before that may have found nobody. It is called by the writer's goroutine, possibly
 	// more than once for a link, and must not wait. It may be nil.
 	Routed func(user, device string)
-	Log     *slog.Logger // nil: none
+	Log    *slog.Logger // nil: none
 }
 
 // Routes writes the links of a Directory to Redis, with the lease that keeps them valid. Nothing waits for it, and whatever
