@@ -1,0 +1,3 @@
+package handover_test
+
+func playKeeper() int { return 0 }
