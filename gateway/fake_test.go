@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -105,13 +106,20 @@ type bench struct {
 
 func newBench(t testing.TB, managers int, change ...func(*Config)) *bench {
 	t.Helper()
+	return newBenchOf(t, managers, func(o *Options) {
+		for _, f := range change {
+			f(&o.Config)
+		}
+	})
+}
+
+func newBenchOf(t testing.TB, managers int, change func(*Options)) *bench {
+	t.Helper()
 	o := Options{Config: Default(), Listeners: []Listener{DefaultListener()}, Managers: relay.Default(), Files: 20000,
 		Log: slog.New(slog.DiscardHandler)}
 	o.Config.Reactors, o.Config.Capacity = 1, 1000
 	o.Listeners[0].Address = "127.0.0.1:0"
-	for _, f := range change {
-		f(&o.Config)
-	}
+	change(&o)
 	g, err := New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -123,7 +131,12 @@ func newBench(t testing.TB, managers int, change ...func(*Config)) *bench {
 	b.s.port = b.port
 	b.s.managers = newManagers(managers)
 	g.Start()
-	t.Cleanup(g.group.Stop)
+	t.Cleanup(func() {
+		g.group.Stop()
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		g.stopDesk(ctx)
+	})
 	return b
 }
 

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"edged/batch"
-	"edged/linkpool"
+	"edged/delivery"
 	"edged/relay"
 	"edged/wire"
 )
@@ -20,13 +20,15 @@ import (
 type model struct {
 	*bench
 	random *rand.Rand
-	seed   uint64
 	twins  []*twin
 	number uint32 // of the next message, over all links
 	ref    uint64
 	refs   map[uint64]batch.Code // answers that have to come
+	maybe  map[uint64]batch.Code // answers that may come: those for whom the operation was are gone meanwhile
 	logs   map[string][]batch.UpItem
 	keys   map[uint32]string // a.n of the session when message number n was taken
+	parcels
+	stored
 }
 
 // twin is one link.
@@ -34,19 +36,24 @@ type twin struct {
 	conn    net.Conn
 	name    linkName
 	rest    []byte // of the client's bytes, not taken yet
-	gone    bool   // ended, with everything that the client gets said in gets
+	gone    bool   // ended, with everything that the client gets said in down, answers and bye
 	cut     bool   // by the network: what the client gets is open
+	torn    bool   // ended by its client: what was on its way to it may be missing
 	in      bool   // welcomed
-	tid     uint32
 	user    string
+	device  string
+	rooms   map[string]bool
 	key     string   // a.n of its session
-	gets    []string // frames
+	down    []string // what it gets from Managers, in order
+	answers []string // what it gets for its own frames
+	bye     string
 	said    []uint32 // numbers of the messages that were taken
 	garbage bool     // the bytes in rest end in a protocol error
+	acking  bool     // the bytes in rest have an ACK that is chosen by what was sent
 }
 
 func TestModel(t *testing.T) {
-	rounds, steps := 12, 400
+	rounds, steps := 16, 400
 	if testing.Short() || raceEnabled {
 		rounds = 4
 	}
@@ -58,15 +65,37 @@ func TestModel(t *testing.T) {
 	}
 }
 
+// modelLinks is how many there can be at a time.
+const modelLinks = 16
+
 func runModel(t *testing.T, seed uint64, steps int) {
 	t.Parallel()
+	log := &FakeLog{}
 	m := &model{
-		bench: newBench(t, 1+int(seed%3), func(c *Config) { c.Capacity = 6; c.MaxFrame = 600 }), seed: seed,
-		random: rand.New(rand.NewPCG(seed, 1)), refs: map[uint64]batch.Code{}, logs: map[string][]batch.UpItem{}, keys: map[uint32]string{},
+		bench: newBenchOf(t, 1+int(seed%3), func(o *Options) {
+			o.Config.Capacity, o.Config.MaxFrame = modelLinks, 600
+			o.Offline = log
+			o.Delivery = delivery.Default()
+			o.Delivery.PackageGap, o.Delivery.Sample, o.Delivery.GzipMin = 10*time.Minute, 0.5, 65535
+			if seed%4 == 0 { // the log is ahead of what a link may have unacknowledged
+				o.Delivery.Window = 4
+			}
+		}),
+		random: rand.New(rand.NewPCG(seed, 1)), refs: map[uint64]batch.Code{}, maybe: map[uint64]batch.Code{},
+		logs: map[string][]batch.UpItem{}, keys: map[uint32]string{},
+		parcels: newParcels(), stored: newStored(log),
 	}
+	m.on(func() {
+		m.s.casting.perTurn, m.s.casting.atOnce = 1+int(seed/3%3), int(seed/9%4)
+		m.s.replays.retry = 20 * time.Millisecond
+	})
+	log.OnSync, m.tight = m.checkPoint, seed%4 == 0
 	for range steps {
 		m.step()
 	}
+	m.settle()
+	m.checkLive()
+	m.dismiss()
 	m.settle()
 	m.check()
 }
@@ -83,24 +112,50 @@ func (m *model) some() *twin {
 
 func (m *model) step() {
 	x := m.some()
-	switch k := m.random.IntN(20); {
-	case x == nil || k == 0:
-		m.connect()
-	case k < 8:
+	switch k := m.random.IntN(24); {
+	case x == nil || k < 2:
+		if m.turn(func() { k = m.s.links.Len() }); k < modelLinks || m.chance(8) {
+			m.connect()
+		}
+	case k < 7:
 		m.clientSays(x)
-	case k < 13:
-		m.turn(func() { m.managerSays(x) })
-	case k < 14:
+	case k < 16:
+		m.turn(m.rush)
+	case k < 17 && m.chance(2):
 		m.cut(x)
+	case k < 18:
+		m.turn(func() { m.parcel(x) })
+	case k < 21:
+		m.turn(func() {
+			for range 1 + m.random.IntN(5) {
+				m.store()
+			}
+		})
 	default:
 		m.turn(m.happens)
 	}
 	m.on(m.lend)
 }
 
+// rush is several operations one behind the other, some before earlier ones are through.
+func (m *model) rush() {
+	for range 1 + m.random.IntN(6) {
+		m.managerSays(m.some())
+		if m.chance(2) {
+			m.s.Turn(0)
+		}
+		if m.chance(4) {
+			for len(m.port.events) > 0 { // a twin obeys at once
+				m.s.Turn(0)
+			}
+			m.lend()
+		}
+	}
+}
+
 func (m *model) connect() {
 	refused := false
-	m.on(func() { refused = m.s.managers.allFull() || m.s.links.Len() == 6 })
+	m.on(func() { refused = m.s.managers.allFull() || m.s.links.Len() == modelLinks })
 	conn, name := m.dial()
 	if refused {
 		if f := frames(m.bench, conn); len(f) != 1 || !strings.HasPrefix(f[0], "bye 9") {
@@ -109,7 +164,7 @@ func (m *model) connect() {
 		m.on(func() { m.s.count.Refused = [reasons]uint64{} }) // dial waits for one
 		return
 	}
-	m.twins = append(m.twins, &twin{conn: conn, name: name})
+	m.twins = append(m.twins, &twin{conn: conn, name: name, rooms: map[string]bool{}})
 }
 
 // clientSays adds a frame, or the beginning of one and later the rest, to what the client has sent.
@@ -117,16 +172,17 @@ func (m *model) clientSays(x *twin) {
 	if x.gone || x.garbage {
 		return
 	}
+	x.acking = false
 	switch k := m.random.IntN(14); {
 	case k == 0:
 		x.rest = wire.AppendPing(x.rest, m.random.Uint32())
 	case k == 1:
 		x.rest = wire.AppendHeartbeat(x.rest)
 	case k == 2:
-		x.rest = wire.AppendAck(x.rest, 1)
-	case k == 3 && m.chance(4):
+		x.rest = wire.AppendAck(x.rest, 1<<30)
+	case k == 3 && m.chance(8):
 		x.rest = wire.AppendBye(x.rest, wire.ByeNormal, 0, "")
-	case k == 4 && m.chance(4):
+	case k == 4 && m.chance(8):
 		x.rest = append(x.rest, [][]byte{{0, 1, 99}, {255, 0}, {0, 1, 5}, {0, 2, 7, 0}, {0, 1, 2}, {0, 1, 4}}[m.random.IntN(6)]...)
 		x.garbage = true
 	default:
@@ -146,7 +202,10 @@ func (m *model) clientSays(x *twin) {
 func (m *model) lend() {
 	for _, x := range m.twins {
 		l := m.s.links.Get(x.name.place, x.name.uniq)
-		if l == nil || l.flags&waiting != 0 || len(x.rest) == 0 {
+		if l == nil || l.flags&waiting != 0 {
+			continue
+		}
+		if m.acknowledge(x, l); len(x.rest) == 0 {
 			continue
 		}
 		n := len(x.rest)
@@ -177,6 +236,7 @@ func (m *model) take(x *twin, b []byte) {
 		body, n, err := wire.Split(b, 600)
 		if err != nil || n > 0 && wire.CheckClient(body) != nil {
 			x.end("bye 3")
+			x.torn = true
 			return
 		}
 		if n == 0 {
@@ -185,16 +245,17 @@ func (m *model) take(x *twin, b []byte) {
 		}
 		b = b[n:]
 		if len(body) == 0 {
-			x.gets = append(x.gets, "beat")
+			x.answers = append(x.answers, "beat")
 			continue
 		}
 		switch k, rest := wire.Kind(body[0]), body[1:]; {
 		case k == wire.KindPing:
-			x.gets = append(x.gets, fmt.Sprint("pong ", wire.ParsePing(rest)))
+			x.answers = append(x.answers, fmt.Sprint("pong ", wire.ParsePing(rest)))
 		case k == wire.KindBye:
-			x.gone = true
+			x.gone, x.torn = true, true
 		case k == wire.KindAck && !x.in, k == wire.KindData && !x.in:
 			x.end("bye 3")
+			x.torn = true
 		case k == wire.KindData || k == wire.KindHello:
 			number := binary.BigEndian.Uint32(rest)
 			x.said = append(x.said, number)
@@ -204,77 +265,7 @@ func (m *model) take(x *twin, b []byte) {
 }
 
 func (x *twin) end(with string) {
-	x.gone = true
-	x.gets = append(x.gets, with)
-}
-
-// managerSays has a Manager order something for a link, dead or alive, and the twin obey.
-func (m *model) managerSays(x *twin) {
-	var b []byte
-	target := batch.Link{Index: linkpool.Index(0, x.name.place), Uniq: x.name.uniq}
-	ref := uint64(0)
-	if m.chance(2) {
-		m.ref++
-		ref = m.ref
-	}
-	answer := func(c batch.Code) {
-		if ref != 0 {
-			m.refs[ref] = c
-		}
-	}
-	if x.gone {
-		b = batch.AppendData(b, target, ref, []byte("late"))
-		answer(batch.CodeStaleLink)
-	} else {
-		b = m.order(x, target, ref, answer)
-	}
-	for i := range m.port.managers {
-		if m.port.managers[i].up && (i == len(m.port.managers)-1 || m.chance(2)) {
-			m.port.items(i, b)
-			return
-		}
-	}
-	m.port.items(0, b) // on its way when its Manager went
-}
-
-func (m *model) order(x *twin, target batch.Link, ref uint64, answer func(batch.Code)) (b []byte) {
-	word := fmt.Sprint("w", m.random.IntN(1000))
-	switch m.random.IntN(9) {
-	case 0, 1:
-		x.user = fmt.Sprint("u", m.random.IntN(3))
-		b = batch.AppendBind(b, target, ref, batch.Bind{User: []byte(x.user), Device: []byte("d")})
-		for _, y := range m.twins { // the newest link of a user's device is the one
-			if y != x && !y.gone && y.user == x.user {
-				y.end("bye 6")
-			}
-		}
-		if !x.in {
-			x.in = true
-			x.gets = append(x.gets, "welcome")
-		}
-	case 2, 3:
-		b = batch.AppendData(b, target, ref, []byte(word))
-		x.gets = append(x.gets, "data "+word)
-	case 4:
-		b = batch.AppendPush(b, batch.ToLink(target), ref, batch.Push{Payload: []byte(word)})
-		x.gets = append(x.gets, fmt.Sprint("push ", x.tid, " ", word))
-		x.tid++
-	case 5:
-		b = batch.AppendPatch(b, target, ref, []batch.KV{{Key: "a.n", Value: word}}, nil)
-		x.key = word
-	case 6:
-		b = batch.AppendPatch(b, target, ref, []batch.KV{{Key: "a.n", Value: "bad"}, {Key: "user", Value: "root"}}, nil)
-		answer(batch.CodeSessionKey)
-	case 7:
-		b = batch.AppendData(b, target, ref, make([]byte, 600))
-		answer(batch.CodeTooLarge)
-	case 8:
-		if m.chance(4) {
-			b = batch.AppendClose(b, batch.ToLink(target), ref, batch.Close{Reason: 7})
-			x.end("bye 7")
-		}
-	}
-	return b
+	x.gone, x.bye = true, with
 }
 
 // cut has the network take a link away.
@@ -284,7 +275,7 @@ func (m *model) cut(x *twin) {
 	}
 	_ = x.conn.(*net.TCPConn).SetLinger(0)
 	_ = x.conn.Close()
-	x.gone, x.cut = true, true
+	x.gone, x.cut, x.torn = true, true, true
 	gone := false
 	for end := time.Now().Add(patience); !gone && time.Now().Before(end); {
 		m.on(func() { gone = m.s.links.Get(x.name.place, x.name.uniq) == nil })
@@ -298,7 +289,9 @@ func (m *model) cut(x *twin) {
 func (m *model) happens() {
 	i := m.random.IntN(len(m.port.managers))
 	f := &m.port.managers[i]
-	switch m.random.IntN(10) {
+	switch m.random.IntN(12) {
+	case 10, 11:
+		m.log.change(m.random)
 	case 0:
 		f.full = true
 	case 1:
@@ -357,6 +350,8 @@ func (m *model) deliver(i, n int) {
 
 // settle gives everybody room and time until nothing moves any more.
 func (m *model) settle() {
+	m.calm()
+	m.mute = true
 	for range 60 {
 		m.turn(func() {
 			for i := range m.port.managers {
@@ -373,131 +368,14 @@ func (m *model) settle() {
 	}
 }
 
-func (m *model) check() {
-	m.checkShard()
-	for _, x := range m.twins {
-		m.checkClient(x)
-		m.checkWords(x)
-	}
-	for process, log := range m.logs {
-		m.checkProcess(process, log)
-	}
-	answers := map[uint64]batch.Code{}
-	for _, log := range m.logs {
-		for _, i := range log {
-			if i.What == batch.UpRefused {
-				answers[i.Ref] = i.Code
-			}
-		}
-	}
-	for ref, want := range m.refs {
-		if got, ok := answers[ref]; ok && got != want {
-			m.Errorf("operation %d was answered with %v, not %v", ref, got, want)
-		}
-	}
-	if len(answers)+int(m.s.count.Dropped[DropAnswer]) != len(m.refs) {
-		m.Errorf("%d answers for %d operations, %d dropped", len(answers), len(m.refs), m.s.count.Dropped[DropAnswer])
-	}
-}
-
-// checkShard: it holds what the live links need, and has taken all that they said.
-func (m *model) checkShard() {
+// dismiss ends all links.
+func (m *model) dismiss() {
 	m.on(func() {
-		live := 0
 		for _, x := range m.twins {
 			if !x.gone {
-				live++
+				x.end("bye 8")
+				m.s.end(x.name.place, x.name.uniq, m.s.links.Get(x.name.place, x.name.uniq), ending{reason: wire.ByeDraining})
 			}
-		}
-		ended := uint64(0)
-		for _, n := range m.s.count.Ended {
-			ended += n
-		}
-		s, stored := m.s, live
-		s.links.Each(0, s.links.Cap(), func(_, _ uint32, l *link) {
-			if l.flags&latent != 0 {
-				stored--
-			}
-		})
-		if s.links.Len() != live || s.sessions.Len() != stored || s.deadlines.Len() != live || s.waiting.n != 0 || s.managers.owing() ||
-			ended+uint64(live) != s.count.Opened || m.g.Links() != live {
-			m.Errorf("links %d of %d, sessions %d, deadlines %d, waiting %d, ended %d of %d", s.links.Len(), live, s.sessions.Len(),
-				s.deadlines.Len(), s.waiting.n, ended, s.count.Opened)
 		}
 	})
-	for _, x := range m.twins {
-		if _, n, _ := wire.Split(x.rest, wire.MaxBody); n > 0 && !x.gone {
-			m.Errorf("link %d:%d: % x was not taken", x.name.place, x.name.uniq, x.rest)
-		}
-	}
-}
-
-// checkClient compares the frames that the client got.
-func (m *model) checkClient(x *twin) {
-	if x.cut {
-		return
-	}
-	if !x.gone { // so that the stream ends
-		x.end("bye 8")
-		m.on(func() {
-			l := m.s.links.Get(x.name.place, x.name.uniq)
-			m.s.end(x.name.place, x.name.uniq, l, ending{reason: wire.ByeDraining})
-		})
-	}
-	if got, want := strings.Join(frames(m.bench, x.conn), ", "), strings.Join(x.gets, ", "); got != want {
-		m.Errorf("link %d:%d got\n%s, not\n%s", x.name.place, x.name.uniq, got, want)
-	}
-}
-
-// checkWords: every message that was taken came to somebody, and the first time in order.
-func (m *model) checkWords(x *twin) {
-	came := map[uint32]bool{}
-	for process, log := range m.logs {
-		last, ends, here := -1, false, map[uint32]bool{}
-		for _, i := range log {
-			if !i.HasLink || i.Link != m.s.name(x.name.place, x.name.uniq) {
-				continue
-			}
-			switch i.What {
-			case batch.UpOpened:
-				ends = false // it is repeated with all that follows
-			case batch.UpClosed:
-				ends = true
-			case batch.UpMessage:
-				n := binary.BigEndian.Uint32(i.Payload)
-				// What was not confirmed when its Manager went is repeated, also to the same process.
-				if (ends || int(n) < last) && !here[n] {
-					m.Errorf("process %s: message %d came behind %d, or the end (%v)", process, n, last, ends)
-				}
-				last = max(last, int(n))
-				came[n], here[n] = true, true
-				if got, _ := batch.SessionValue(i.Session, "a.n"); string(got) != m.keys[n] {
-					m.Errorf("message %d came with a.n = %s, not %s", n, got, m.keys[n])
-				}
-			}
-		}
-	}
-	for _, n := range x.said {
-		if !came[n] {
-			m.Errorf("message %d of link %d:%d came to nobody", n, x.name.place, x.name.uniq)
-		}
-	}
-	if len(came) != len(x.said) {
-		m.Errorf("%d messages came, %d were taken", len(came), len(x.said))
-	}
-}
-
-// checkProcess: to each process a link is announced before anything of it.
-func (m *model) checkProcess(process string, log []batch.UpItem) {
-	known := map[batch.Link]bool{}
-	for at, i := range log {
-		switch i.What {
-		case batch.UpOpened:
-			known[i.Link] = true
-		case batch.UpMessage, batch.UpClosed:
-			if !known[i.Link] {
-				m.Errorf("process %s, item %d: %v of a link that was not announced", process, at, i.What)
-			}
-		}
-	}
 }

@@ -23,14 +23,19 @@ func (s *shard) inTurn(from int, place, uniq uint32, l *link, d *batch.DownItem)
 		l.order, v = s.orders.InPackage(l.order, now, delivery.Position{Package: p.PackageID, Seq: p.SeqID, Count: p.Count}, s.keep)
 		s.placed(from, place, uniq, l, d, v)
 	} else {
-		if l.order == 0 && s.logged(l) {
-			l.order = s.orders.Start(l.order, now, 0)
-		}
+		s.beginVersions(l)
 		l.order, v = s.orders.Version(l.order, now, p.Version, s.keep)
 		s.judged(from, place, uniq, l, d, v)
 	}
 	if s.links.Get(place, uniq) != nil {
 		s.popTurns(place, uniq, l)
+	}
+}
+
+// beginVersions sees to it that no version is taken for the first one where the log knows of earlier ones.
+func (s *shard) beginVersions(l *link) {
+	if s.logged(l) && s.orders.Turn(l.order) == 0 {
+		l.order = s.orders.Start(l.order, delivery.Millis(s.now()), 0)
 	}
 }
 
@@ -75,6 +80,9 @@ func (s *shard) placed(from int, place, uniq uint32, l *link, d *batch.DownItem,
 // passed sends a push whose turn in its package has come, unless its version says that the client has it. It returns what
 // deliver does.
 func (s *shard) passed(from int, place, uniq uint32, l *link, d *batch.DownItem, late bool) bool {
+	if d.Push.Version != 0 {
+		s.beginVersions(l)
+	}
 	var v delivery.Verdict
 	l.order, v = s.orders.Passed(l.order, delivery.Millis(s.now()), d.Push.Version)
 	if v == delivery.Double {
