@@ -1,6 +1,7 @@
 package tuning
 
 import (
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -26,53 +27,62 @@ func (b *Box) owners(profile string) map[string][]Owner {
 			}
 		}
 	}
-	names := make([]string, 0, len(from))
-	for name := range from {
+	set := assignments{named: map[string][]Owner{}, matched: map[string][]Owner{}, excepted: map[string]bool{}}
+	for _, name := range slices.Sorted(maps.Keys(from)) {
 		if name != ownFile {
-			names = append(names, name)
+			b.sysctlFile(&set, from[name])
 		}
 	}
-	slices.Sort(names)
-	conf := false // whether a link in sysctl.d stands for the old file
-	for _, name := range names {
-		b.sysctlFile(all, from[name])
-		conf = conf || name == "99-sysctl.conf"
+	if from["99-sysctl.conf"] == "" { // else a link of that name stands for the old file
+		b.sysctlFile(&set, "etc/sysctl.conf")
 	}
-	if !conf {
-		b.sysctlFile(all, "etc/sysctl.conf")
+	for key, owners := range set.matched {
+		if set.named[key] == nil && !set.excepted[key] {
+			all[key] = append(all[key], owners...)
+		}
+	}
+	for key, owners := range set.named {
+		all[key] = append(all[key], owners...)
 	}
 	return all
 }
 
-// sysctlFile adds what a file sets. Keys may be patterns, which a later line without a value makes exceptions of.
-func (b *Box) sysctlFile(all map[string][]Owner, file string) {
+// assignments are those of all files. A key that is named wins over a pattern, wherever the two stand, and one that is named
+// with a dash and without a value is excepted from patterns (man 5 sysctl.d).
+type assignments struct {
+	named, matched map[string][]Owner
+	excepted       map[string]bool
+}
+
+// sysctlFile adds what a file sets.
+func (b *Box) sysctlFile(set *assignments, file string) {
 	for i, line := range b.lines(file) {
 		if line == "" || line[0] == '#' || line[0] == ';' {
 			continue
 		}
-		key, value, assigns := strings.Cut(strings.TrimPrefix(line, "-"), "=")
-		if !assigns {
-			continue
-		}
+		line, dash := strings.CutPrefix(line, "-")
+		key, value, assigns := strings.Cut(line, "=")
+		key = dotted(strings.TrimSpace(key))
 		o := Owner{By: "sysctl.d", File: "/" + file, Line: i + 1, Value: collapse(value)}
-		for _, key := range b.matching(dotted(strings.TrimSpace(key))) {
-			all[key] = append(all[key], o)
+		switch {
+		case !assigns:
+			set.excepted[key] = set.excepted[key] || dash
+		case strings.ContainsAny(key, "*?["):
+			for i := range knobs {
+				if matches(key, knobs[i].key) {
+					set.matched[knobs[i].key] = append(set.matched[knobs[i].key], o)
+				}
+			}
+		default:
+			set.named[key] = append(set.named[key], o)
 		}
 	}
 }
 
-// matching returns the keys of this package that a key or pattern means.
-func (b *Box) matching(pattern string) []string {
-	if !strings.ContainsAny(pattern, "*?[") {
-		return []string{pattern}
-	}
-	var keys []string
-	for i := range knobs {
-		if ok, err := path.Match(strings.ReplaceAll(pattern, ".", "/"), strings.ReplaceAll(knobs[i].key, ".", "/")); ok && err == nil {
-			keys = append(keys, knobs[i].key)
-		}
-	}
-	return keys
+// matches says whether a pattern, of which a star stands for one part of a name, means the key.
+func matches(pattern, key string) bool {
+	ok, err := path.Match(strings.ReplaceAll(pattern, ".", "/"), strings.ReplaceAll(key, ".", "/"))
+	return ok && err == nil
 }
 
 // dotted writes a key as sysctl(8) does. Its first separator says which of the two ways it is written in.

@@ -63,6 +63,7 @@ type Plan struct {
 	Goal     Goal     `json:"goal"`
 	Links    uint64   `json:"links"`    // what the settings are computed for: the goal, or what the box can hold
 	Messages uint64   `json:"messages"` // a second
+	Packets  uint64   `json:"packets"`  // a second, both ways, that such a load is
 	Reactors int      `json:"reactors"`
 	Now      uint64   `json:"now"`      // links that the box can hold as it is
 	Holds    uint64   `json:"holds"`    // once the plan is applied as far as it can be
@@ -95,7 +96,7 @@ func (p Plan) Changes() []Entry {
 // Compute makes the plan of what m needs to do for g. It reads and changes nothing.
 func Compute(m *Machine, g Goal) Plan {
 	s := newSizing(m, g)
-	p := Plan{Goal: g, Links: s.links, Messages: s.messages, Reactors: s.reactors}
+	p := Plan{Goal: g, Links: s.links, Messages: s.messages, Packets: packets(s.links, s.messages), Reactors: s.reactors}
 	for i := range knobs {
 		p.Entries = append(p.Entries, s.entry(&knobs[i]))
 	}

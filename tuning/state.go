@@ -125,6 +125,9 @@ func (b *Box) load() (*state, error) {
 	if s.Version != stateVersion {
 		return nil, fmt.Errorf("state file %s: version %d is not known to this edged", file, s.Version)
 	}
+	if slices.Contains(s.Records, nil) {
+		return nil, fmt.Errorf("state file %s: an entry is null", file)
+	}
 	if s.BootID != b.bootID() {
 		return nil, os.Remove(file)
 	}
@@ -137,7 +140,7 @@ func (b *Box) bootID() string { return b.read("proc/sys/kernel/random/boot_id") 
 func (b *Box) save(s *state) error {
 	content, err := json.MarshalIndent(s, "", " ")
 	if err == nil {
-		err = replaceFile(b.statePath(), append(content, '\n'), 0o600)
+		err = b.replaceFile(b.statePath(), append(content, '\n'), 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("write the state file: %w", err)
@@ -145,28 +148,34 @@ func (b *Box) save(s *state) error {
 	return nil
 }
 
-// replaceFile writes a file beside, has it on the disk, and gives it the name.
-func replaceFile(file string, content []byte, mode fs.FileMode) error {
-	dir := filepath.Dir(file)
-	next, err := os.CreateTemp(dir, filepath.Base(file)+".*") // a name that nobody can have made before
+// replaceFile writes a file beside, has it on the disk, and gives it the name. What one that died has left beside is replaced,
+// and what somebody else may have put there is not followed.
+func (b *Box) replaceFile(file string, content []byte, mode fs.FileMode) error {
+	name := file + ".next"
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	next, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(next.Name()) // after the rename there is none
 	_, err = next.Write(content)
 	if err == nil {
-		err = next.Chmod(mode)
+		err = next.Chmod(mode) // whatever the umask is
 	}
-	if err == nil {
+	if err == nil && !b.hasty {
 		err = next.Sync()
 	}
-	if err = errors.Join(err, next.Close()); err != nil {
-		return err
+	if err = errors.Join(err, next.Close()); err == nil {
+		err = os.Rename(name, file)
 	}
-	if err := os.Rename(next.Name(), file); err != nil {
-		return err
+	if err != nil {
+		return errors.Join(err, os.Remove(name))
 	}
-	return syncDir(dir)
+	if b.hasty {
+		return nil
+	}
+	return syncDir(filepath.Dir(file))
 }
 
 func syncDir(dir string) error {

@@ -63,7 +63,8 @@ func linksText(n uint64) string {
 // already and what is left alone.
 func (p Plan) WriteTable(w io.Writer, all bool) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Plan for %s links, %s messages/s and %s.\n\n", group(p.Links), group(p.Messages), count(float64(p.Reactors), "reactor"))
+	fmt.Fprintf(&b, "Plan for %s links and %s messages/s, which is %s packets/s, and %s.\n\n",
+		group(p.Links), group(p.Messages), group(p.Packets), count(float64(p.Reactors), "reactor"))
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "STATUS\tSETTING\tNOW\tWANTED\tWHY")
 	counts := map[Status]int{}
