@@ -4,7 +4,7 @@ GO      ?= go
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 FUZZ    ?= 400000x
 
-.PHONY: build run test race lint fuzz chaos bench proto pgo clean
+.PHONY: build run test race lint fuzz chaos tune-vm bench proto pgo clean
 
 build: ; $(BUILD) -o bin/edged ./cmd/edged
 
@@ -21,6 +21,8 @@ fuzz: ; tools/fuzz $(FUZZ)
 # CHAOS is "<duration> <users> [<seed>]": everything is killed every few seconds, nothing may be lost.
 CHAOS ?= 2m 1000
 chaos: build ; tools/redis && EDGED_CHAOS='$(CHAOS)' $(GO) test -tags e2e -count 1 -timeout 30m -run TestChaos -v ./tests
+
+tune-vm: build ; tests/lab/vm --queues 4 --suite bookworm --timeout 1800 --copy bin/edged:/usr/bin/edged --copy tests/lab/tune:/lab/tune -- bash /lab/tune $(SEED)
 
 bench: ; $(GO) run ./bench/run -rounds '$(or $(ROUNDS),5)' -only '$(ONLY)' -base '$(BASE)' -json '$(JSON)'
 

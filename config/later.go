@@ -1,7 +1,6 @@
 package config
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -69,12 +68,6 @@ func (l *list) oneOf(key, got string, names ...string) {
 	}
 	last := len(names) - 1
 	l.bad(key, `%q is not "%s" or "%s"`, shorten(got), strings.Join(names[:last], `", "`), names[last])
-}
-
-func between[T cmp.Ordered](l *list, key string, got, least, most T) {
-	if got < least || got > most {
-		l.bad(key, "%v is not between %v and %v", brief(got), brief(least), brief(most))
-	}
 }
 
 // brief leaves out the zeros that a duration's own form ends in: 10m, not 10m0s.

@@ -12,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/grpclog"
+
+	"edged/tuning"
 )
 
 // version is set by the linker: make build.
@@ -34,6 +36,11 @@ func main() {
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
+	return runOn(tuning.Box{}, args, stdout, stderr)
+}
+
+// runOn is run with the box that tune and doctor are about.
+func runOn(box tuning.Box, args []string, stdout, stderr io.Writer) int {
 	began := false // the arguments were understood
 	root := &cobra.Command{
 		Use:              "edged",
@@ -51,7 +58,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(serveCommand(), dispatchCommand(), queueCommand(), checkCommand(), ctlCommand(), demoCommand(), swarmCommand(), versionCommand())
+	root.AddCommand(serveCommand(), dispatchCommand(), queueCommand(), checkCommand(), ctlCommand(), demoCommand(), swarmCommand(), tuneCommand(box), doctorCommand(box), versionCommand())
 	err := root.Execute()
 	if err == nil {
 		return exitDone
