@@ -68,6 +68,7 @@ type start struct {
 	trial  bool // it will not be let go: it proves that it could
 	freeze time.Duration
 	files  []File
+	since  time.Duration // CLOCK_MONOTONIC when the links began to stand still; 0 while they do not
 }
 
 func (s start) text() string {
@@ -76,6 +77,9 @@ func (s start) text() string {
 		b.WriteString("trial\n")
 	}
 	fmt.Fprintf(&b, "freeze %v\n", s.freeze)
+	if s.since != 0 {
+		fmt.Fprintf(&b, "since %v\n", s.since)
+	}
 	for _, f := range s.files {
 		fmt.Fprintf(&b, "file %d %s\n", f.FD, f.Name)
 	}
@@ -90,6 +94,8 @@ func parseStart(text string) (s start, err error) {
 			s.trial = true
 		case "freeze":
 			s.freeze, err = time.ParseDuration(rest)
+		case "since":
+			s.since, err = time.ParseDuration(rest)
 		case "file":
 			number, name, _ := strings.Cut(rest, " ")
 			fd, e := strconv.Atoi(number)

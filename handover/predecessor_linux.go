@@ -45,6 +45,7 @@ type Predecessor struct {
 	inherited *inherited
 	file      []byte // the mapped state; nil after Running
 	sections  []Section
+	since     time.Duration // CLOCK_MONOTONIC when the links began to stand still
 	died      bool
 }
 
@@ -111,11 +112,18 @@ func (p *Predecessor) openState(fd int) (err error) {
 		return err
 	}
 	for _, s := range p.sections {
-		if s.Kind() == ownKind && s.Version == ownVersion {
-			p.told, err = parseStart(string(s.Bytes))
+		if s.Kind() != ownKind || s.Version != ownVersion {
+			continue
+		}
+		told, err := parseStart(string(s.Bytes))
+		if err != nil {
+			return err
+		}
+		if p.since = told.since; p.peer == nil {
+			p.told = told
 		}
 	}
-	return err
+	return nil
 }
 
 // File returns the descriptor that the predecessor passed on under name. It is this process's own from now on, and closed on
@@ -176,10 +184,12 @@ func (p *Predecessor) Ready() error {
 	if p.peer == nil {
 		return nil
 	}
-	if err := p.peer.send(time.Now().Add(goLimit), msgReady, "", -1); err != nil {
-		return p.lost(err)
+	err := p.peer.send(time.Now().Add(goLimit), msgReady, "", -1)
+	if err != nil {
+		err = p.lost(err)
+	} else {
+		_, err = p.hear(context.Background(), p.told.freeze+goLimit, msgGo)
 	}
-	_, err := p.hear(context.Background(), p.told.freeze+goLimit, msgGo)
 	switch {
 	case p.told.trial:
 		return ErrTrial
@@ -213,6 +223,9 @@ func (p *Predecessor) Running(ctx context.Context) (closed int) {
 	p.inherited = &inherited{}
 	return closed
 }
+
+// Frozen returns for how long the links have stood still: called when they go on, for how long they did.
+func (p *Predecessor) Frozen() time.Duration { return monotonic() - p.since }
 
 // Orphaned says, after Ready, that the predecessor died after it had handed over everything, and before it said go.
 func (p *Predecessor) Orphaned() bool { return p.died }

@@ -184,3 +184,10 @@ func become(path string, args, env []string, pass []int, cpus *cpuSet) error {
 }
 
 func closeFile(fd int) { _ = unix.Close(fd) }
+
+// monotonic returns CLOCK_MONOTONIC, which is one for all processes of the machine.
+func monotonic() time.Duration {
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
+	return time.Duration(now.Nano())
+}

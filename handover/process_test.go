@@ -26,7 +26,7 @@ const patience = 20 * time.Second
 
 // process is one that plays a role, and those that succeed it: they share its three descriptors.
 type process struct {
-	t     *testing.T
+	t     testing.TB
 	stdin *os.File
 	lines chan string
 	log   *lockedBuffer
@@ -37,7 +37,7 @@ type process struct {
 }
 
 // startProcess starts this binary under another name, as a child that is gone when the test ends.
-func startProcess(t *testing.T, role string, env ...string) *process {
+func startProcess(t testing.TB, role string, env ...string) *process {
 	t.Helper()
 	inR, inW, err := os.Pipe()
 	if err != nil {
@@ -140,7 +140,7 @@ func children() map[int]string {
 	return pids
 }
 
-func startEcho(t *testing.T) *process {
+func startEcho(t testing.TB) *process {
 	t.Helper()
 	p := startProcess(t, "echo")
 	port, err := strconv.Atoi(p.expect("serving")[0])
@@ -199,7 +199,7 @@ func (p *process) reload(mode, fault, path, freeze string) (words []string, ok b
 		p.t.Fatal(err)
 	}
 	p.pid = pid
-	return said["reloaded"], true
+	return append(said["running"], said["reloaded"]...), true
 }
 
 // stat returns how many links the process has, and how many it found torn.

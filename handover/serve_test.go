@@ -24,6 +24,8 @@ func TestMain(m *testing.M) {
 		os.Exit(playServer())
 	case "check":
 		os.Exit(playCheck())
+	case "listen":
+		os.Exit(playListen())
 	case "keeper":
 		os.Exit(playKeeper())
 	}
@@ -92,8 +94,9 @@ func playServer() int {
 	s := &server{echo: e, cfg: cfg}
 	go e.run()
 	if p != nil {
+		frozen := p.Frozen()
 		p.Running(context.Background())
-		fmt.Println("running", os.Getpid(), p.Orphaned())
+		fmt.Println("running", os.Getpid(), p.Orphaned(), frozen)
 	} else {
 		fmt.Println("serving", e.port())
 	}
@@ -197,6 +200,8 @@ func (s *server) obey(words []string) bool {
 		s.echo.turn.Unlock()
 	case "quit":
 		return true
+	case "grow":
+		fmt.Println("grown", s.echo.grow(words[1]))
 	case "reload": // mode, fault, path or "-", freeze or "-"
 		return s.reload(words[1], words[2], words[3], words[4])
 	default:

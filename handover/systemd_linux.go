@@ -43,8 +43,9 @@ func ListenFDs() ([]Socket, error) {
 	sockets := make([]Socket, n)
 	for i := range sockets {
 		fd := firstPassed + i
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
-			return nil, fmt.Errorf("handover: passed socket %d: %w", fd, os.NewSyscallError("fcntl", err))
+		// What this process has opened itself is closed on exec.
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC != 0 {
+			return nil, fmt.Errorf("handover: LISTEN_FDS=%q, but file %d was not passed", count, fd)
 		}
 		sockets[i] = Socket{Name: "unknown", FD: fd} // what systemd calls one without a name
 		if i < len(named) && named[i] != "" {

@@ -156,11 +156,11 @@ func (a *attempt) start() start {
 	return start{trial: a.exec, freeze: a.u.o.Config.Freeze, files: a.files}
 }
 
-// ownPart tells a successor by exec what another one hears at the start.
+// ownPart tells a successor by exec what another one hears at the start, and both since when the links stand still.
 func (a *attempt) ownPart() Part {
-	told := start{freeze: a.u.o.Config.Freeze, files: a.files}.text()
-	return Part{Name: ownKind, Oldest: ownVersion, Version: ownVersion, Expect: len(told), Append: func(b []byte, _ uint16) ([]byte, error) {
-		return append(b, told...), nil
+	told := func() string { return start{freeze: a.u.o.Config.Freeze, files: a.files, since: monotonic()}.text() }
+	return Part{Name: ownKind, Oldest: ownVersion, Version: ownVersion, Expect: len(told()), Append: func(b []byte, _ uint16) ([]byte, error) {
+		return append(b, told()...), nil
 	}}
 }
 
