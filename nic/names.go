@@ -12,18 +12,19 @@ type naming struct {
 	name   *regexp.Regexp // its group is the number of the queue
 	rx, tx bool           // whose
 	owner  bool           // the interface's name is part of it; drivers write it when the interface is set up, and keep it
+	spare  bool           // vectors of channels that are not in use have such names too; the numbers begin with 0
 }
 
-// namings has the drivers' customs, the special before the general. Where two of one device fit, the first does.
+// namings has the drivers' customs, the special before the general. Where two of one device fit, the first does. mlx4 is not
+// among them: its names have numbers, but it chooses a queue's vector by port and NUMA node (mlx4_en_activate_cq).
 var namings = []naming{
-	{name: regexp.MustCompile(`^virtio\d+-input\.(\d+)$`), rx: true},
-	{name: regexp.MustCompile(`^virtio\d+-output\.(\d+)$`), tx: true},
-	{name: regexp.MustCompile(`^mlx5_comp(\d+)@`), rx: true, tx: true},
-	{name: regexp.MustCompile(`^mlx4-(\d+)@`), rx: true, tx: true},
-	{name: regexp.MustCompile(`^mana_q(\d+)@`), rx: true, tx: true},
+	{name: regexp.MustCompile(`^virtio\d+-input\.(\d+)$`), rx: true, spare: true},
+	{name: regexp.MustCompile(`^virtio\d+-output\.(\d+)$`), tx: true, spare: true},
+	{name: regexp.MustCompile(`^mlx5_comp(\d+)@`), rx: true, tx: true, spare: true},
+	{name: regexp.MustCompile(`^mana_q(\d+)@`), rx: true, tx: true, spare: true},
 	// ena; ixgbe, i40e, ice, igb, igc, bnxt, idpf; tg3; nfp, vmxnet3; bnx2x, qede
 	{name: regexp.MustCompile(`-(?:Tx-Rx|TxRx|txrx|rxtx|fp)-(\d+)$`), rx: true, tx: true, owner: true},
-	{name: regexp.MustCompile(`-[Rr]x-(\d+)$`), rx: true, owner: true}, // those of them that part RX from TX; hns3 differs
+	{name: regexp.MustCompile(`-[Rr]x-(\d+)$`), rx: true, owner: true}, // those of them that part RX from TX
 	{name: regexp.MustCompile(`-[Tt]x-(\d+)$`), tx: true, owner: true},
 	{name: regexp.MustCompile(`-q(\d+)-rx$`), rx: true, owner: true}, // xen-netfront
 	{name: regexp.MustCompile(`-q(\d+)-tx$`), tx: true, owner: true},
@@ -52,15 +53,15 @@ type claim struct {
 // assign finds the queues of vectors by their names.
 func (o owner) assign(vectors []Vector) claim {
 	rx, tx := o.collect(vectors)
-	c := claim{rx: settleNumbers(rx, o.rx), tx: settleNumbers(tx, o.tx)}
+	c := claim{rx: rx.settle(o.rx), tx: tx.settle(o.tx)}
 	one := o.single(vectors)
 	switch {
 	case c.rx != nil:
-	case len(rx) == 0 && one >= 0:
+	case len(rx.vector) == 0 && one >= 0:
 		c = claim{rx: all(o.rx, one), tx: all(o.tx, one)}
 	case len(vectors) == 0:
 		c.why = "has no interrupts that can be found"
-	case len(rx) == 0:
+	case len(rx.vector) == 0:
 		c.why = fmt.Sprintf("has %d interrupts, and their names do not tell the queues", len(vectors))
 	default:
 		c.why = fmt.Sprintf("has %d RX queues, and the names of its interrupts do not tell each its own", o.rx)
@@ -74,36 +75,72 @@ func (o owner) assign(vectors []Vector) claim {
 	return c
 }
 
-// collect returns the vectors by the number in their name. A number that two vectors have is given the index -1.
-func (o owner) collect(vectors []Vector) (rx, tx map[int]int) {
-	rx, tx = map[int]int{}, map[int]int{}
-	put := func(m map[int]int, number, i int) {
-		if _, twice := m[number]; twice {
-			i = -1
-		}
-		m[number] = i
+// numbered are vectors by the number in their name; -1 where two vectors have the same.
+type numbered struct {
+	vector map[int]int
+	spare  bool
+}
+
+func (n *numbered) put(number, vector int) {
+	if n.vector == nil {
+		n.vector = map[int]int{}
 	}
-	half := map[int]int{}
+	if _, twice := n.vector[number]; twice {
+		vector = -1
+	}
+	n.vector[number] = vector
+}
+
+// settle returns the vector of each of queues, nil where the numbers are not theirs. Fewer numbers than queues is a device
+// where several queues share a vector, in an order that only the driver knows. Some drivers count from 1 (tg3, idpf); to be
+// sure of that, there must be as many numbers as queues: else number 0 may be missing for another reason.
+func (n *numbered) settle(queues int) []int {
+	base := 0
+	if _, ok := n.vector[0]; !ok {
+		if n.spare || len(n.vector) != queues {
+			return nil
+		}
+		base = 1
+	}
+	vectors := make([]int, queues)
+	for q := range queues {
+		i, ok := n.vector[base+q]
+		if !ok || i < 0 {
+			return nil
+		}
+		vectors[q] = i
+	}
+	return vectors
+}
+
+// collect finds the numbers of RX and of TX queues in the names of vectors.
+func (o owner) collect(vectors []Vector) (rx, tx numbered) {
+	var half numbered
 	for i, v := range vectors {
 		for name := range strings.SplitSeq(v.Name, ",") { // several handlers share an interrupt
-			number, n, ok := o.read(name)
-			if ok && n.rx {
-				put(rx, number, i)
-			}
-			if ok && n.tx {
-				put(tx, number, i)
+			if number, n, ok := o.read(name); ok {
+				if n.rx {
+					rx.put(number, i)
+					rx.spare = rx.spare || n.spare
+				}
+				if n.tx {
+					tx.put(number, i)
+					tx.spare = tx.spare || n.spare
+				}
 			}
 			if m := halves.FindStringSubmatch(name); m != nil {
-				number, _ := strconv.Atoi(m[1] + m[2])
-				put(half, number, i)
+				if number, err := strconv.Atoi(m[1] + m[2]); err == nil {
+					half.put(number, i)
+				}
 			}
 		}
 	}
-	for number, i := range half {
-		if number < len(half)/2 {
-			put(tx, number, i)
+	for number, i := range half.vector {
+		rx.spare, tx.spare = true, true
+		if number < len(half.vector)/2 {
+			tx.put(number, i)
 		} else {
-			put(rx, number-len(half)/2, i)
+			rx.put(number-len(half.vector)/2, i)
 		}
 	}
 	return rx, tx
@@ -131,33 +168,10 @@ func (o owner) owns(name string, n naming) bool {
 	case strings.HasPrefix(name, "virtio"):
 		device, _, _ := strings.Cut(name, "-")
 		return device == o.virtio
-	case strings.HasPrefix(name, "mlx4-"):
-		return o.sharers <= 1 // the ports of a function share its vectors, and no name says how
 	case n.owner && o.sharers > 1:
 		return name == o.name || strings.HasPrefix(name, o.name+"-") || strings.Contains(name, "-"+o.name+"-")
 	}
 	return true
-}
-
-// settleNumbers returns the vector of each of n queues, nil where the numbers are not theirs. Some drivers count their queues
-// from 1 (tg3, idpf, mlx4). More numbers than queues is a device that keeps spare vectors, as mlx5 does; fewer is one where
-// several queues share a vector, in an order that only the driver knows.
-func settleNumbers(numbers map[int]int, n int) []int {
-	for base := range 2 {
-		if _, ok := numbers[base]; !ok {
-			continue
-		}
-		vectors := make([]int, n)
-		for q := range n {
-			i, ok := numbers[base+q]
-			if !ok || i < 0 {
-				return nil
-			}
-			vectors[q] = i
-		}
-		return vectors
-	}
-	return nil
 }
 
 // single returns the one vector that serves all queues, -1 where there is none: a device without MSI-X names its interrupt
