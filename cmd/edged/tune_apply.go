@@ -43,7 +43,7 @@ Every value is written down before it is changed, and read back after. With --co
 command is interrupted. What an administrator's file sets is left alone without --force, a network device only touched
 with allow_nic in [tuning], and its queues and rings never while a gateway serves.
 
-Exit status 1: the kernel refused a value, nothing could be changed although something should be, or all was put back.`,
+Exit status 1: the kernel refused a value, nothing may be changed without root, or all was put back.`,
 		Args: func(c *cobra.Command, args []string) error {
 			switch {
 			case c.Flags().Changed("confirm") && f.confirm < leastConfirm:
@@ -74,6 +74,7 @@ Exit status 1: the kernel refused a value, nothing could be changed although som
 type application struct {
 	*tune
 	flags    applyFlags
+	user     int // effective
 	plan     tuning.Plan
 	out, say io.Writer
 }
@@ -134,8 +135,12 @@ func (a *application) begin(ctx context.Context) error {
 	if left.RolledBack {
 		fmt.Fprintf(a.out, "an apply that did not come to its end is put back: %s\n", left.Summary())
 	}
-	_, a.plan, err = a.compute(ctx)
-	return err
+	m, p, err := a.compute(ctx)
+	if err != nil {
+		return err
+	}
+	a.user, a.plan = m.Process.UID, p
+	return nil
 }
 
 // failed is an apply that did not come to its end.
@@ -163,7 +168,7 @@ func (a *application) report(done applied) error {
 	case refusedByKernel(done.Result):
 		return errQuiet
 	case done.Count(tuning.Changed)+done.Count(tuning.Clamped) == 0 && done.Count(tuning.Skipped) > 0 && a.denied():
-		return errors.New("nothing was changed: this needs root, on the machine itself")
+		return errors.New("nothing was changed: this needs root")
 	}
 	return nil
 }
@@ -175,14 +180,12 @@ func refusedByKernel(r tuning.Result) bool {
 	})
 }
 
-// denied says whether a change was wanted that this process may not make.
+// denied says whether a change was wanted that root could make, and this process is not root's. What root may not do either, as
+// in a container, is told and is no failure.
 func (a *application) denied() bool {
-	for _, e := range a.plan.Entries {
-		if e.Status == tuning.NoPermission && e.Kind != tuning.KindLimit {
-			return true
-		}
-	}
-	return false
+	return a.user != 0 && slices.ContainsFunc(a.plan.Entries, func(e tuning.Entry) bool {
+		return e.Status == tuning.NoPermission && e.Kind != tuning.KindLimit
+	})
 }
 
 // needsRoot adds to a refused permission what would help.
