@@ -17,12 +17,13 @@ type accepting struct {
 	retryAt time.Duration
 	last    Conn // whose peer address is at hand
 	peer    unix.RawSockaddrAny
+	even    even
+	seen    uint // connections that it was to be decided about whether to look at them
 }
 
 type accepter struct {
-	fd     int
-	source int
-	shared bool // the group's only socket of this address: connections are handed out
+	fd     int // -1 once given up
+	source *source
 }
 
 // listen adds a listener: at once before the group starts, else as soon as the loop comes to it; false when the loop has
@@ -76,9 +77,9 @@ func (a *accepting) resume(l *Loop) {
 
 // drop gives up a listener that will never accept again.
 func (a *accepting) drop(l *Loop, n int, why error) {
-	l.group.report(fmt.Errorf("netpoll: accept from listener %d on loop %d: %w", a.fds[n].source, l.number, why))
+	l.group.report(fmt.Errorf("netpoll: accept from listener %d on loop %d: %w", a.fds[n].source.number, l.number, why))
 	a.unwatch(l, n)
-	closeFD(int32(a.fds[n].fd), false)
+	a.fds[n].source.lose(a.fds[n].fd, l.now+l.group.steer.settle)
 	a.fds[n].fd = -1 // its place names the others
 }
 
@@ -87,7 +88,7 @@ func (a *accepting) close(l *Loop) {
 	for n := range a.fds {
 		if a.fds[n].fd >= 0 {
 			a.unwatch(l, n)
-			closeFD(int32(a.fds[n].fd), false)
+			a.fds[n].source.close(a.fds[n].fd)
 		}
 	}
 	a.fds, a.paused = nil, false
@@ -103,7 +104,7 @@ func (l *Loop) acceptFrom(n int) {
 		fd, e := accept(from.fd, &l.accepts.peer)
 		switch e {
 		case 0:
-			l.place(fd, from)
+			l.place(fd, from.source)
 		case unix.EAGAIN:
 			return
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
@@ -116,19 +117,6 @@ func (l *Loop) acceptFrom(n int) {
 		default: // the connection was reset before it was accepted, or the network refused it: the next one may be fine
 		}
 	}
-}
-
-// place opens an accepted connection on its loop.
-func (l *Loop) place(fd int, from accepter) {
-	if from.shared {
-		if to := l.group.placeFor(fd); to != l {
-			if !to.Post(func() { to.takeOver(fd, from.source) }) {
-				closeFD(int32(fd), false)
-			}
-			return
-		}
-	}
-	l.open(fd, from.source)
 }
 
 // takeOver opens a connection that another loop has accepted.
@@ -166,5 +154,6 @@ func (l *Loop) adopt(fd int, state flags, events uint32) (Conn, error) {
 	}
 	r.flags = state
 	l.stats.Conns++
+	l.placed.conns.Store(int64(l.stats.Conns))
 	return c, nil
 }

@@ -354,7 +354,7 @@ func TestUnixSocketFiles(t *testing.T) {
 }
 
 // passed returns a listening socket as a supervisor would pass it, and its address.
-func passed(t *testing.T) (fd int, addr string) {
+func passed(t testing.TB) (fd int, addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

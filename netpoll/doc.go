@@ -13,6 +13,24 @@
 // Output waits here as a row of pieces, each what one Write was given; Thin takes pieces out of the row of a slow peer.
 // Input is read into one buffer of the loop and lent to Handler.Read; what that does not use comes again with more behind it.
 //
+// A new connection should come to the loop that runs where its packets are worked on, so that the interrupt, the kernel's TCP
+// and its owner share one CPU's caches. Config.Steer asks for that:
+//
+//	queue  a classic BPF program on the SO_REUSEPORT group names the socket, that is the loop, of the packet's receive queue;
+//	       where the queue is not noted or not known, as cpu
+//	cpu    the program names the loop of the CPU that works on the packet
+//	hash   the kernel spreads by a hash of the addresses
+//
+// Nothing of it can keep a group from running. What cannot be had, and a program of whose connections over 5 % turn out to
+// belong to another loop, gives way to the next line, and Steering says why; Resteer, with a new map, tries again. Whether
+// drivers note a queue's number as it is or one more is seen in the first connections. Sockets that somebody else passed are
+// steered alike if there is one for each loop; of fewer, or of a group in another order than was said, who accepts looks where
+// the connection came (SO_INCOMING_NAPI_ID, SO_INCOMING_CPU) and hands it over. The sockets of a group are opened in the order
+// of the loops and closed together, because the kernel fills the place of one that goes with the last.
+//
+// Queues are not even, and may be fewer than the loops: a loop with over a fifth (and 32) connections more than the mean gets
+// no new ones; who accepts gives them to the loop with the fewest. Open connections never move.
+//
 // All descriptors are non-blocking and all system calls but the long wait are raw, so that the Go scheduler does not take
 // the loop's P away at each of them; wait_linux.go says how the wait itself is done.
 package netpoll

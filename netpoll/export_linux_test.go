@@ -1,5 +1,9 @@
 package netpoll
 
+import (
+	"time"
+)
+
 // TakeOver opens a connection of a socket that the test has made, on the loop's thread.
 func (l *Loop) TakeOver(fd int) { l.takeOver(fd, 0) }
 
@@ -51,3 +55,6 @@ func (o *Output) Chain() (buffers, room, most int) {
 	}
 	return buffers, room, mostIovecs
 }
+
+// Settle sets how long the connections that come after a change of the program are not judged.
+func (g *Group) Settle(d time.Duration) { g.steer.settle = d }

@@ -16,12 +16,13 @@ const spareFiles = 1024
 type Group struct {
 	cfg      Config
 	loops    []*Loop
+	steer    steering
 	sources  int // listeners so far
 	started  atomic.Bool
 	stopping atomic.Bool
 	ready    sync.WaitGroup // loops whose thread is not yet prepared
 	done     sync.WaitGroup
-	next     atomic.Uint32 // round robin of placeFor
+	next     atomic.Uint32 // round robin of oneOf
 
 	mu  sync.Mutex
 	err error // what Err returns; guarded by mu
@@ -33,6 +34,7 @@ func New(cfg Config, handler func(l *Loop) Handler) (*Group, error) {
 		return nil, err
 	}
 	g := &Group{cfg: cfg}
+	g.steer.settle, g.steer.queues = settleTime, cfg.Queues
 	for i := range cfg.Loops {
 		l, err := newLoop(g, i)
 		if err != nil {
@@ -40,8 +42,12 @@ func New(cfg Config, handler func(l *Loop) Handler) (*Group, error) {
 			return nil, err
 		}
 		l.handler = handler(l)
+		if len(cfg.CPUs) != 0 {
+			l.pinning.plan(cfg.CPUs[i])
+		}
 		g.loops = append(g.loops, l)
 	}
+	g.route(0)
 	return g, nil
 }
 
@@ -64,6 +70,9 @@ func (g *Group) Start() {
 		}()
 	}
 	g.ready.Wait()
+	if g.steer.outdated(g.pinned()) {
+		g.route(0)
+	}
 }
 
 // Stop ends the loops and with them every connection, without telling the handlers, and waits for it.
@@ -128,33 +137,15 @@ func (g *Group) report(err error) {
 
 // prepareThread makes the calling thread, a loop's, what it is to be, as far as it can.
 func (g *Group) prepareThread(number int) {
-	if len(g.cfg.Pin) != 0 {
-		var set unix.CPUSet
-		set.Set(g.cfg.Pin[number])
-		if err := unix.SchedSetaffinity(0, &set); err != nil {
-			g.report(fmt.Errorf("netpoll: pin loop %d to CPU %d: %w", number, g.cfg.Pin[number], err))
-		}
+	p := &g.loops[number].pinning
+	if err := pinError(number, p.want, p.begin()); err != nil {
+		g.report(err)
 	}
 	if g.cfg.SchedBatch {
 		if err := setBatch(); err != nil {
 			g.report(fmt.Errorf("netpoll: SCHED_BATCH for loop %d: %w", number, err))
 		}
 	}
-}
-
-// placeFor chooses the loop for a connection from a shared listener: the one on the CPU that handled its packets, which the
-// kernel tells right at accept, else the next in turn.
-func (g *Group) placeFor(fd int) *Loop {
-	if len(g.cfg.Pin) != 0 {
-		if cpu, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_INCOMING_CPU); err == nil {
-			for i, pin := range g.cfg.Pin {
-				if pin == cpu {
-					return g.loops[i]
-				}
-			}
-		}
-	}
-	return g.loops[int(g.next.Add(1))%len(g.loops)]
 }
 
 // growFiles has the kernel make the table of file descriptors as large as it will be needed: it doubles it otherwise, and

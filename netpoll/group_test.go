@@ -24,7 +24,7 @@ func TestPinningAndBatch(t *testing.T) {
 	for !allowed.IsSet(cpu) {
 		cpu++
 	}
-	g := newGroup(t, netpoll.Config{Loops: 2, Pin: []int{cpu, cpu}, SchedBatch: true}, echoFrames)
+	g := newGroup(t, netpoll.Config{Loops: 2, CPUs: []int{cpu, cpu}, SchedBatch: true}, echoFrames)
 	g.Start()
 	if err := g.Err(); err != nil {
 		t.Fatal(err)
@@ -74,7 +74,7 @@ func TestPinnedLoopsShareAListener(t *testing.T) {
 		t.Skip("CPUs 0 and 1 are not ours")
 	}
 	opened := make(chan int, 1)
-	g := newGroup(t, netpoll.Config{Loops: 2, Pin: []int{1, 0}}, func(h *hooks) {
+	g := newGroup(t, netpoll.Config{Loops: 2, CPUs: []int{1, 0}}, func(h *hooks) {
 		h.opened = func(netpoll.Conn, int) { opened <- h.loop.Number() }
 	})
 	fd, addr := passed(t)
@@ -107,7 +107,7 @@ func TestPinnedLoopsShareAListener(t *testing.T) {
 }
 
 func TestBadCPUIsReported(t *testing.T) {
-	g := newGroup(t, netpoll.Config{Loops: 2, Pin: []int{0, 1000}, SchedBatch: true}, echoFrames)
+	g := newGroup(t, netpoll.Config{Loops: 2, CPUs: []int{0, 1000}, SchedBatch: true}, echoFrames)
 	addr := listen(t, g)
 	g.Start()
 	if err := g.Err(); !errors.Is(err, unix.EINVAL) || !strings.Contains(err.Error(), "loop 1 to CPU 1000") {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"reflect"
 	"strings"
 	"syscall"
 	"time"
@@ -29,7 +30,7 @@ func (g *Group) Listen(network, address string) (source int, addr net.Addr, err 
 		if err != nil {
 			return 0, nil, err
 		}
-		if source, err = g.adopt(fd); err != nil {
+		if source, err = g.adopt([]int{fd}, false, false); err != nil {
 			closeFD(int32(fd), false)
 			return 0, nil, err
 		}
@@ -44,28 +45,83 @@ func (g *Group) Listen(network, address string) (source int, addr net.Addr, err 
 	return 0, nil, fmt.Errorf("netpoll: listen %s: unknown network %q", address, network)
 }
 
-// Adopt takes a listening socket that somebody else has opened, and closes it in the end; connections are handed out to the
-// loops. With an error the socket stays the caller's.
-func (g *Group) Adopt(fd int) (source int, err error) {
-	if v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil || v != 1 {
-		return 0, fmt.Errorf("netpoll: file %d is no listening socket", fd)
+// Adopt takes listening sockets of one address that somebody else has opened, and closes them in the end. Those of a
+// SO_REUSEPORT group, in the order in which they began to listen, are one for each loop if there are as many; the connections
+// of fewer, or of one, are handed out to the loops. With an error the sockets stay the caller's.
+func (g *Group) Adopt(fds ...int) (source int, err error) {
+	for _, fd := range fds {
+		if v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil || v != 1 {
+			return 0, fmt.Errorf("netpoll: file %d is no listening socket", fd)
+		}
 	}
-	if err := unix.SetNonblock(fd, true); err != nil {
-		return 0, fmt.Errorf("netpoll: file %d: %w", fd, err)
+	tcp, err := sameAddress(fds)
+	if err != nil {
+		return 0, err
 	}
-	setTCPOptions(fd, g.cfg.UserTimeout) // a unix socket refuses them, rightly
-	return g.adopt(fd)
+	for _, fd := range fds {
+		if err := unix.SetNonblock(fd, true); err != nil {
+			return 0, fmt.Errorf("netpoll: file %d: %w", fd, err)
+		}
+		setTCPOptions(fd, g.cfg.UserTimeout) // a unix socket refuses them, rightly
+	}
+	return g.adopt(fds, tcp, true)
 }
 
-func (g *Group) adopt(fd int) (int, error) {
-	source := g.sources
-	if !g.loops[0].listen(accepter{fd, source, len(g.loops) > 1}) {
+// sameAddress refuses sockets that are not of one address, and tells whether it is one of TCP.
+func sameAddress(fds []int) (tcp bool, err error) {
+	if len(fds) == 0 {
+		return false, errors.New("netpoll: no socket to adopt")
+	}
+	var first unix.Sockaddr
+	for _, fd := range fds {
+		at, err := unix.Getsockname(fd)
+		switch {
+		case err != nil:
+			return false, fmt.Errorf("netpoll: file %d: %w", fd, err)
+		case first == nil:
+			first = at
+		case !reflect.DeepEqual(first, at):
+			return false, fmt.Errorf("netpoll: files %d and %d listen at different addresses", fds[0], fd)
+		}
+	}
+	_, local := first.(*unix.SockaddrUnix)
+	return !local, nil
+}
+
+// adopt has the loops accept from listening sockets.
+func (g *Group) adopt(fds []int, tcp, passed bool) (int, error) {
+	if g.stopping.Load() {
 		return 0, ErrStopped
 	}
+	s := &source{number: g.sources, tcp: tcp, passed: passed}
+	s.single = len(g.loops) > 1 && (len(fds) < len(g.loops) || !reusePort(fds))
+	if passed && tcp && !s.single {
+		s.program = program{}
+	}
+	for i, fd := range fds {
+		s.members = append(s.members, member{fd, i % len(g.loops)})
+	}
+	g.join(s)
+	for i, fd := range fds {
+		if !g.loops[i%len(g.loops)].listen(accepter{fd, s}) {
+			s.close(fd)
+		}
+	}
 	g.sources++
-	return source, nil
+	return s.number, nil
 }
 
+// reusePort says whether sockets may be a SO_REUSEPORT group.
+func reusePort(fds []int) bool {
+	for _, fd := range fds {
+		if v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT); err != nil || v != 1 {
+			return false
+		}
+	}
+	return true
+}
+
+// listenTCP opens the sockets in the order of their loops: that is their order in the kernel's group.
 func (g *Group) listenTCP(ap netip.AddrPort) (source int, addr net.Addr, err error) {
 	if ap.Port() != 0 {
 		if err := portFree(ap); err != nil {
@@ -73,12 +129,15 @@ func (g *Group) listenTCP(ap netip.AddrPort) (source int, addr net.Addr, err err
 		}
 	}
 	fds := make([]int, 0, len(g.loops))
+	closeAll := func() {
+		for _, fd := range fds {
+			closeFD(int32(fd), false)
+		}
+	}
 	for range g.loops {
 		fd, err := listenSocket(ap, true, g.cfg.UserTimeout)
 		if err != nil {
-			for _, fd := range fds {
-				closeFD(int32(fd), false)
-			}
+			closeAll()
 			return 0, nil, err
 		}
 		fds = append(fds, fd)
@@ -86,17 +145,10 @@ func (g *Group) listenTCP(ap netip.AddrPort) (source int, addr net.Addr, err err
 			ap = netip.AddrPortFrom(ap.Addr(), boundPort(fd))
 		}
 	}
-	source = g.sources
-	for i, l := range g.loops {
-		if !l.listen(accepter{fd: fds[i], source: source}) {
-			closeFD(int32(fds[i]), false)
-			err = ErrStopped
-		}
-	}
-	if err != nil {
+	if source, err = g.adopt(fds, true, false); err != nil {
+		closeAll()
 		return 0, nil, err
 	}
-	g.sources++
 	return source, net.TCPAddrFromAddrPort(ap), nil
 }
 

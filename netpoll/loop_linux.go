@@ -39,12 +39,14 @@ type Loop struct {
 	budget  int    // bytes to read from one connection in a turn
 	work    work
 	accepts accepting
+	pinning pinning
 
 	// Shared.
 	thread   int         // of the kernel; known once the group is ready
 	sleeping atomic.Bool // the loop waits, or is about to look for work a last time: ring the bell
 	bell     bell
 	inbox    inbox
+	placed   placed
 }
 
 // work lists the connections that the loop must come back to without an event. Owned by the loop.
@@ -83,6 +85,7 @@ func newLoop(g *Group, number int) (*Loop, error) {
 	}
 	l := &Loop{number: number, group: g}
 	l.waiter.ep, l.bell.fd = ep, fd
+	l.pinning.plan(-1)
 	l.slots = newSlots(g.cfg.MaxConns)
 	l.clock = newClock()
 	l.now = l.clock.now()
@@ -260,6 +263,7 @@ func (l *Loop) release(c Conn, reset bool) {
 		l.stats.Lingering--
 	}
 	l.stats.Conns--
+	l.placed.conns.Store(int64(l.stats.Conns))
 	l.slots.giveBack(c.slot())
 	if l.accepts.paused {
 		l.accepts.retryAt = l.now // a descriptor is free again

@@ -58,8 +58,14 @@ type Config struct {
 	KernelBytes int           // bytes sent and not yet acknowledged beyond which output waits here; default 0, no bound
 	Linger      time.Duration // how long a closed connection may take to end its side; default 2 s
 	UserTimeout time.Duration // TCP_USER_TIMEOUT of accepted connections; default 30 s
-	Pin         []int         // CPU of each loop; empty: not pinned
+	CPUs        []int         // CPU that each loop is pinned to, -1 for none; empty: none is
 	SchedBatch  bool          // loops run under SCHED_BATCH
+
+	// Steer says how connections find their loops, by the receive queues that Queues knows; default SteerOff. Steered, unless
+	// nil, is told when a listener's way is chosen and when it changes: on any thread, loops' too, and so it must not wait.
+	Steer   Steer
+	Queues  SteerMap
+	Steered func(l ListenerSteering)
 
 	// Piece returns the length of the piece of output that begins with head; without it Thin drops nothing. A piece is what
 	// one Write was given. Piece is called on every loop's thread, by Thin and where the kernel takes a part of the output;
@@ -93,8 +99,6 @@ func (c *Config) check() error {
 	switch {
 	case c.Loops < 0 || c.MaxConns < 0 || c.MaxConns > maxSlots:
 		return fmt.Errorf("netpoll: %d loops of %d connections", c.Loops, c.MaxConns)
-	case len(c.Pin) != 0 && len(c.Pin) != c.Loops:
-		return fmt.Errorf("netpoll: %d CPUs to pin %d loops to", len(c.Pin), c.Loops)
 	case c.KernelBytes < 0 || c.Linger < 0 || c.UserTimeout < 0:
 		return errors.New("netpoll: a bound below zero")
 	case c.PieceHead < 0 || c.PieceHead > seenHead:
@@ -105,8 +109,19 @@ func (c *Config) check() error {
 			return fmt.Errorf("netpoll: a buffer of %d bytes is not between 1 and %d", n, maxConfigured)
 		}
 	}
-	for _, cpu := range c.Pin {
-		if cpu < 0 {
+	if c.Steer > SteerQueue {
+		return fmt.Errorf("netpoll: %v", c.Steer)
+	}
+	return errors.Join(checkCPUs(c.CPUs, c.Loops), c.Queues.check())
+}
+
+// checkCPUs tells what cannot be Config.CPUs.
+func checkCPUs(cpus []int, loops int) error {
+	if len(cpus) != 0 && len(cpus) != loops {
+		return fmt.Errorf("netpoll: %d CPUs to pin %d loops to", len(cpus), loops)
+	}
+	for _, cpu := range cpus {
+		if cpu < -1 {
 			return fmt.Errorf("netpoll: CPU %d to pin a loop to", cpu)
 		}
 	}

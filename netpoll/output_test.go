@@ -101,7 +101,7 @@ func (w *writer) checkFull(t *testing.T, l *netpoll.Loop, s *sink, c netpoll.Con
 	if last != l.Unsent(c) || last == 0 {
 		t.Errorf("Backlog told %d, unsent are %d", last, l.Unsent(c))
 	}
-	if l.Outstanding(c) == 0 {
+	if l.Outstanding(c) == 0 && st.Held == 0 { // what is held waits although the peer's kernel has taken all that was sent
 		t.Error("nothing is outstanding although the peer does not read")
 	}
 }

@@ -59,7 +59,7 @@ func main() {
 	for _, cpu := range strings.FieldsFunc(*pin, func(r rune) bool { return r == ',' }) {
 		n, err := strconv.Atoi(cpu)
 		fail(err)
-		cfg.Pin = append(cfg.Pin, n)
+		cfg.CPUs = append(cfg.CPUs, n)
 	}
 	runtime.GOMAXPROCS(netpoll.Procs(*loops))
 	g, err := netpoll.New(cfg, func(l *netpoll.Loop) netpoll.Handler { return &echo{l} })

@@ -1,0 +1,190 @@
+package netpoll
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// source is a listener of the group: one socket for each loop, which are a SO_REUSEPORT group, or fewer.
+type source struct {
+	// Static after construction.
+	number int
+	passed bool // somebody else has opened the sockets
+	single bool // fewer sockets than loops: who accepts hands over
+	tcp    bool
+
+	plan atomic.Pointer[plan] // in force
+
+	mu      sync.Mutex // also held while a socket is closed, so that no other file is taken for it
+	members []member   // in the order of the kernel's group; guarded by mu
+	judge   judge      // of the plan in force; guarded by mu
+	program program    // that is attached, nil for none, empty where a predecessor may have left one; guarded by mu
+}
+
+// member is a socket of a source.
+type member struct {
+	fd, loop int
+}
+
+// plan is how a source's connections find their loops. Immutable.
+type plan struct {
+	rung
+	routes *routes
+	why    string        // it is not what was asked for
+	since  time.Duration // connections accepted earlier may have been chosen by the plan before
+	proved atomic.Bool   // enough connections were looked at: one in lookEvery is from now on
+}
+
+// steer takes the best way from a rung on downwards that can be had.
+func (s *source) steer(r *routes, from rung, why string, since time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.steerLocked(r, from, why, since)
+}
+
+func (s *source) steerLocked(r *routes, from rung, why string, since time.Duration) {
+	for ; from.mode > SteerHash; from = (rung{mode: from.mode - 1, handOver: s.single}) {
+		no := from.impossible(r)
+		if no == "" {
+			no = s.attachLocked(from, r)
+		}
+		if no == "" {
+			break
+		}
+		why = also(why, no)
+	}
+	if from.mode <= SteerHash {
+		s.detachLocked()
+	}
+	if from.mode != SteerQueue || from.handOver {
+		from.base = 0
+	}
+	p := &plan{rung: from, routes: r, why: why, since: since}
+	p.proved.Store(from.mode <= SteerHash)
+	s.judge = judge{}
+	s.plan.Store(p)
+}
+
+func also(why, more string) string {
+	if why == "" {
+		return more
+	}
+	return why + "; " + more
+}
+
+// indexLocked returns the place of each loop's socket in the kernel's group.
+func (s *source) indexLocked(loops int) []int {
+	index := slices.Repeat([]int{-1}, loops)
+	for i, m := range s.members {
+		if index[m.loop] < 0 {
+			index[m.loop] = i
+		}
+	}
+	return index
+}
+
+// attachLocked gives the kernel the program of a rung, or says why not.
+func (s *source) attachLocked(by rung, r *routes) (no string) {
+	if s.single || len(s.members) == 0 {
+		return "" // there is nothing for the kernel to choose from
+	}
+	p := newProgram(by.mode, by.base, r, s.indexLocked(len(r.own)))
+	if slices.Equal(p, s.program) {
+		return ""
+	}
+	if err := p.attach(s.members[0].fd); err != nil {
+		return fmt.Sprintf("%v: attach a program of %d steps: %v", by.mode, len(p), err)
+	}
+	s.program = p
+	return ""
+}
+
+func (s *source) detachLocked() {
+	if s.program == nil || len(s.members) == 0 {
+		return
+	}
+	if detach(s.members[0].fd) == nil {
+		s.program = nil
+	}
+}
+
+// close closes one loop's socket; the last one of a group takes its place there.
+func (s *source) close(fd int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.removeLocked(fd)
+	closeFD(int32(fd), false)
+}
+
+func (s *source) removeLocked(fd int) {
+	i := slices.IndexFunc(s.members, func(m member) bool { return m.fd == fd })
+	if i < 0 {
+		return
+	}
+	last := len(s.members) - 1
+	s.members[i] = s.members[last]
+	s.members = s.members[:last]
+}
+
+// lose gives up a socket that will never accept again, and has the others keep their loops.
+func (s *source) lose(fd int, since time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.removeLocked(fd)
+	closeFD(int32(fd), false)
+	if p := s.plan.Load(); p != nil && len(s.members) != 0 {
+		s.steerLocked(p.routes, p.rung, p.why, since)
+	}
+}
+
+// look counts a connection that came to a loop by the plan p, and tells whether that plan was given up for another one.
+func (s *source) look(p *plan, missed, shifted bool, since time.Duration) (changed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.plan.Load() != p {
+		return false
+	}
+	s.judge.look(missed, shifted)
+	if s.judge.failed() {
+		next, why := p.below(&s.judge, s.passed), p.why
+		if next.mode != p.mode {
+			why = also(why, s.judge.verdict(p.mode))
+		}
+		s.steerLocked(p.routes, next, why, since)
+		return true
+	}
+	if s.judge.looked >= provedAfter {
+		p.proved.Store(true)
+	}
+	return false
+}
+
+func (s *source) isOpen() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.members) != 0
+}
+
+// state returns what Steering tells; false for a listener that is closed.
+func (s *source) state() (ListenerSteering, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.members) == 0 {
+		return ListenerSteering{}, false
+	}
+	l := ListenerSteering{Source: s.number, Looked: uint64(s.judge.looked), Missed: uint64(s.judge.missed)}
+	if p := s.plan.Load(); p != nil {
+		l.Mode, l.Base, l.Why, l.HandsOver = p.mode, p.base, p.why, p.handOver
+	}
+	return l, true
+}
+
+// leave has the kernel spread by its hash, and nobody look.
+func (s *source) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.detachLocked()
+}
