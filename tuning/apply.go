@@ -2,7 +2,11 @@ package tuning
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -36,16 +40,30 @@ type application struct {
 // time. When ctx ends before that, it puts everything back as well and returns ctx's error.
 //
 // An error, beside ctx's, says that the state file could not be written, so that nothing more was touched: ErrBusy
-// where another process is at work.
+// where another process is at work. Where there is nothing that the caller may change, no state file is needed.
 func (b *Box) Apply(ctx context.Context, plan Plan, opts Options) (Result, error) {
+	a := &application{work: b.work(ctx), opts: opts}
+	if _, err := os.Lstat(b.statePath()); !plan.touches(opts) && errors.Is(err, fs.ErrNotExist) {
+		for _, e := range plan.Entries {
+			if _, err := a.entry(e); err != nil {
+				return a.res, err
+			}
+		}
+		return a.res, nil
+	}
 	unlock, err := b.lock()
 	if err != nil {
 		return Result{}, err
 	}
 	defer unlock()
-	a := &application{work: b.work(ctx), opts: opts}
-	if a.state, err = b.begin(ctx, &a.res); err != nil {
+	put, err := b.begin(a)
+	if err != nil {
 		return a.res, err
+	}
+	if put { // the plan was made when what that Apply left was in force
+		if plan, err = a.again(plan.Goal); err != nil {
+			return a.res, err
+		}
 	}
 	if err := a.run(plan); err != nil {
 		if ctx.Err() == nil {
@@ -63,30 +81,47 @@ func (b *Box) Apply(ctx context.Context, plan Plan, opts Options) (Result, error
 	return a.res, b.save(a.state)
 }
 
-// begin returns the state of a new Apply, after it has put back what one that died left.
-func (b *Box) begin(ctx context.Context, res *Result) (*state, error) {
+// touches says whether there is anything to write.
+func (p Plan) touches(opts Options) bool {
+	return slices.ContainsFunc(p.Entries, func(e Entry) bool { return e.Status == Change || e.Status == AdminOwned && opts.Force })
+}
+
+// begin gives a the state of a new Apply; it says whether it has put back what one that died left.
+func (b *Box) begin(a *application) (put bool, err error) {
 	s, err := b.load()
 	if err != nil {
-		return nil, err
+		return false, err
 	}
 	if s != nil && s.Phase != applied {
-		if _, err := b.finish(ctx, s); err != nil {
-			return nil, err
+		left, err := b.finish(a.ctx, s)
+		if err != nil {
+			return false, err
 		}
+		put = left.RolledBack
 		if s, err = b.load(); err != nil {
-			return nil, err
+			return put, err
 		}
 	}
 	if s == nil {
 		s = &state{Version: stateVersion, BootID: b.bootID(), NetNS: b.netNS()}
 	}
 	if err := b.sameSpace(s); err != nil {
-		return nil, err
+		return put, err
 	}
 	s.Apply++
 	s.Phase = applying
 	s.Time = time.Now().UTC().Truncate(time.Second)
-	return s, nil
+	a.state = s
+	return put, nil
+}
+
+// again makes the plan anew.
+func (a *application) again(g Goal) (Plan, error) {
+	m, err := a.Inspect(a.ctx, g.Interfaces)
+	if err != nil {
+		return Plan{}, err
+	}
+	return Compute(m, g), nil
 }
 
 // run goes through the entries. When queues have changed, the interrupts and files of queues are others, and the rest of the
@@ -107,11 +142,10 @@ func (a *application) run(plan Plan) error {
 			a.remap = true
 		}
 		if last && a.remap {
-			m, err := a.Inspect(a.ctx, plan.Goal.Interfaces)
+			fresh, err := a.again(plan.Goal)
 			if err != nil {
 				return err
 			}
-			fresh := Compute(m, plan.Goal)
 			entries = append(entries[:i+1:i+1], fresh.after(e.stage())...)
 		}
 	}

@@ -155,6 +155,7 @@ func TestRefusalsHaveSentences(t *testing.T) {
 // A plan that is told beforehand what it may not write does not try.
 func TestWhatIsDeniedIsPlannedSo(t *testing.T) {
 	m := open(t, "operator")
+	m.State = "/proc/nobody/may/write/here"
 	res := m.apply(t, tuning.Options{})
 	if len(m.Files.writes) > 0 || len(m.Driver.Sets()) > 0 {
 		t.Errorf("written: %v, %v", m.Files.writes, m.Driver.Sets())

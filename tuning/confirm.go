@@ -24,8 +24,8 @@ func (b *Box) confirmPath() string { return b.statePath() + ".confirmed" }
 
 // confirmed says whether somebody has confirmed the state's last Apply.
 func (b *Box) confirmed(s *state) bool {
-	content, err := os.ReadFile(b.confirmPath())
-	return err == nil && string(content) == strconv.Itoa(s.Apply) && trusted(b.confirmPath()) == nil
+	content, err := readTrusted(b.confirmPath())
+	return err == nil && string(content) == strconv.Itoa(s.Apply)
 }
 
 func (b *Box) forgetConfirmation() error {
@@ -124,13 +124,13 @@ func (b *Box) confirmLeft(number int) error {
 
 // Recover puts the box in order after processes that died and boots: what an Apply left that did not come to its end, or to its
 // confirmation, is put back, and a state file of another boot is removed. It does nothing, and that is no error, where
-// all is in order or another process is at work.
+// all is in order, another process is at work, or the caller may not: then it is left to who may.
 func (b *Box) Recover(ctx context.Context) (Result, error) {
 	if _, err := os.Stat(b.statePath()); errors.Is(err, fs.ErrNotExist) {
 		return Result{}, nil // no directory is made for a lock that nobody needs
 	}
 	unlock, err := b.lock()
-	if errors.Is(err, ErrBusy) {
+	if errors.Is(err, ErrBusy) || errors.Is(err, fs.ErrPermission) {
 		return Result{}, nil
 	}
 	if err != nil {

@@ -87,8 +87,8 @@ func TestWhoWaitsHoldsTheLock(t *testing.T) {
 	m := open(t, "virtio4")
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		done, res := m.confirming(t, ctx)
 		_, plan := m.plan(t)
+		done, res := m.confirming(t, ctx)
 		if _, err := m.Apply(ctx, plan, tuning.Options{}); !errors.Is(err, tuning.ErrBusy) {
 			t.Error("apply:", err)
 		}

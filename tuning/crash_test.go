@@ -141,6 +141,25 @@ func TestApplyAfterDeath(t *testing.T) {
 	}
 }
 
+// One that died after its last write, and another one to which all looks as it should: what is in force at the end is kept.
+func TestApplyAfterDeathAtTheEnd(t *testing.T) {
+	m := open(t, "vps")
+	before := m.picture(t)
+	_, plan := m.plan(t)
+	m.until(len(plan.Changes()), true, func() { _, _ = m.Apply(context.Background(), plan, tuning.Options{}) })
+	res := m.apply(t, tuning.Options{}) // its plan has no changes
+	if _, plan := m.plan(t); len(plan.Changes()) > 0 || res.Count(tuning.Changed) == 0 {
+		t.Error(res.Summary(), plan.Changes())
+	}
+	if res := m.recover(t); res.RolledBack {
+		t.Error("put back afterwards")
+	}
+	m.revert(t)
+	if d := differences(before, m.picture(t)); d != nil {
+		t.Error(d)
+	}
+}
+
 // The kernel cut the value, and the process died before it could see that: what lies between old and wanted is its own work.
 func TestDeathBeforeClampedValueWasRead(t *testing.T) {
 	m := open(t, "virtio4")

@@ -3,6 +3,7 @@ package tuning
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -33,22 +34,31 @@ func (b *Box) lock() (unlock func(), err error) {
 	return func() { _ = unix.Close(fd) }, nil
 }
 
-// trusted says whether a state file was written by root or by the caller: the directory may belong to the gateway's user,
-// who must not have root write values of his.
-func trusted(file string) error {
+// readTrusted reads a file that root or the caller wrote: the directory may belong to the gateway's user, who must not have
+// root write values of his. What is looked at is what is read, whatever has the name by then.
+func readTrusted(file string) ([]byte, error) {
+	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, fmt.Errorf("%w: %s is a link", ErrUnsafe, file)
+	}
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: file, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), file)
+	defer f.Close() // it was only read
 	var st unix.Stat_t
-	if err := unix.Lstat(file, &st); err != nil {
-		return fmt.Errorf("read the state file: %w", &os.PathError{Op: "lstat", Path: file, Err: err})
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, &os.PathError{Op: "stat", Path: file, Err: err}
 	}
 	switch {
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return fmt.Errorf("%w: %s is no file", ErrUnsafe, file)
+		return nil, fmt.Errorf("%w: %s is no file", ErrUnsafe, file)
 	case st.Uid != 0 && int(st.Uid) != os.Geteuid():
-		return fmt.Errorf("%w: %s belongs to user %d", ErrUnsafe, file, st.Uid)
+		return nil, fmt.Errorf("%w: %s belongs to user %d", ErrUnsafe, file, st.Uid)
 	case st.Mode&0o022 != 0:
-		return fmt.Errorf("%w: others may write %s", ErrUnsafe, file)
+		return nil, fmt.Errorf("%w: others may write %s", ErrUnsafe, file)
 	}
-	return nil
+	return io.ReadAll(io.LimitReader(f, mostOfFile))
 }
 
 // netNS returns the inode of the calling thread's network namespace; 0 where it cannot be told.

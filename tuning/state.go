@@ -108,15 +108,12 @@ func (b *Box) statePath() string {
 // load returns the state file; nil where there is none, or one of another boot, which is removed.
 func (b *Box) load() (*state, error) {
 	file := b.statePath()
-	content, err := os.ReadFile(file)
+	content, err := readTrusted(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the state file: %w", err)
-	}
-	if err := trusted(file); err != nil {
-		return nil, err
 	}
 	var s state
 	if err := json.Unmarshal(content, &s); err != nil {
@@ -136,11 +133,11 @@ func (b *Box) load() (*state, error) {
 
 func (b *Box) bootID() string { return b.read("proc/sys/kernel/random/boot_id") }
 
-// save replaces the state file: it is whole at every moment, and on the disk when save returns.
+// save replaces the state file, which everybody may read: it is whole at every moment, and on the disk when save returns.
 func (b *Box) save(s *state) error {
 	content, err := json.MarshalIndent(s, "", " ")
 	if err == nil {
-		err = b.replaceFile(b.statePath(), append(content, '\n'), 0o600)
+		err = b.replaceFile(b.statePath(), append(content, '\n'), 0o644)
 	}
 	if err != nil {
 		return fmt.Errorf("write the state file: %w", err)
