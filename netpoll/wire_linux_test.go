@@ -25,32 +25,40 @@ const (
 func newWire(t testing.TB, queues int) *wire {
 	t.Helper()
 	w := &wire{space: newSpace(t), port: 10000}
-	for range queues {
-		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) {
-			t.Skip("this kernel has no TUN: ", err)
-		}
-		if err != nil {
-			t.Fatal("open a TUN device: ", err)
-		}
-		t.Cleanup(func() { _ = unix.Close(fd) })
-		w.queues = append(w.queues, fd)
-	}
-	w.must("make a TUN device", func() error {
+	var err error
+	w.do(func() { err = w.open(queues) })
+	t.Cleanup(func() {
 		for _, fd := range w.queues {
-			req, err := unix.NewIfreq("wire0")
-			if err != nil {
-				return err
-			}
-			req.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_MULTI_QUEUE)
-			if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, req); err != nil {
-				return err
-			}
+			_ = unix.Close(fd)
 		}
-		return nil
 	})
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) {
+		t.Skip("this kernel has no TUN: ", err)
+	} else if err != nil {
+		t.Fatal("make a TUN device: ", err)
+	}
 	w.configure("wire0", wireIP+"/24")
 	return w
+}
+
+// open makes the device in the namespace of the calling thread.
+func (w *wire) open(queues int) error {
+	for range queues {
+		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		w.queues = append(w.queues, fd)
+		req, err := unix.NewIfreq("wire0")
+		if err != nil {
+			return err
+		}
+		req.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_MULTI_QUEUE)
+		if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, req); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 const (
