@@ -182,6 +182,7 @@ func TestLargestBuffers(t *testing.T) {
 		{ReadBuffer: largest + 1}, {MaxInput: largest + 1}, {HighWater: largest + 1}, {ReadBuffer: -1}, {HighWater: -1},
 		{Loops: -1}, {MaxConns: -1}, {Linger: -1}, {KernelBytes: -1}, {Loops: 2, CPUs: []int{0}}, {CPUs: []int{-2}},
 		{Steer: netpoll.SteerQueue + 1}, {Queues: netpoll.SteerMap{Base: 2}}, {Queues: netpoll.SteerMap{Queues: []netpoll.Queue{{Index: -1}}}},
+		{BusyPoll: netpoll.BusyPoll{Time: -1}}, {BusyPoll: netpoll.BusyPoll{Budget: 1 << 16}},
 	} {
 		if _, err := netpoll.New(bad, func(*netpoll.Loop) netpoll.Handler { return nil }); err == nil {
 			t.Errorf("%+v was taken", bad)

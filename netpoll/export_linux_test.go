@@ -2,6 +2,9 @@ package netpoll
 
 import (
 	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // TakeOver opens a connection of a socket that the test has made, on the loop's thread.
@@ -58,3 +61,12 @@ func (o *Output) Chain() (buffers, room, most int) {
 
 // Settle sets how long the connections that come after a change of the program are not judged.
 func (g *Group) Settle(d time.Duration) { g.steer.settle = d }
+
+// BusyPoll returns what the kernel says of the loop's epoll.
+func (l *Loop) BusyPoll() (BusyPoll, error) {
+	var p epollParams
+	if _, _, e := unix.RawSyscall(unix.SYS_IOCTL, uintptr(l.ep), unix.EPIOCGPARAMS, uintptr(unsafe.Pointer(&p))); e != 0 {
+		return BusyPoll{}, e
+	}
+	return BusyPoll{Time: time.Duration(p.usecs) * time.Microsecond, Budget: int(p.budget), Prefer: p.prefer == 1}, nil
+}

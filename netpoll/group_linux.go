@@ -47,6 +47,7 @@ func New(cfg Config, handler func(l *Loop) Handler) (*Group, error) {
 		}
 		g.loops = append(g.loops, l)
 	}
+	g.busyPoll()
 	g.route(0)
 	return g, nil
 }

@@ -60,6 +60,7 @@ type Config struct {
 	UserTimeout time.Duration // TCP_USER_TIMEOUT of accepted connections; default 30 s
 	CPUs        []int         // CPU that each loop is pinned to, -1 for none; empty: none is
 	SchedBatch  bool          // loops run under SCHED_BATCH
+	BusyPoll    BusyPoll      // default off
 
 	// Steer says how connections find their loops, by the receive queues that Queues knows; default SteerOff. Steered, unless
 	// nil, is told when a listener's way is chosen and when it changes: on any thread, loops' too, and so it must not wait.
@@ -112,7 +113,7 @@ func (c *Config) check() error {
 	if c.Steer > SteerQueue {
 		return fmt.Errorf("netpoll: %v", c.Steer)
 	}
-	return errors.Join(checkCPUs(c.CPUs, c.Loops), c.Queues.check())
+	return errors.Join(checkCPUs(c.CPUs, c.Loops), c.Queues.check(), c.BusyPoll.check())
 }
 
 // checkCPUs tells what cannot be Config.CPUs.

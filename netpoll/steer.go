@@ -1,6 +1,9 @@
 package netpoll
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Steer says how a new connection finds its loop, from the least to the most. Each one is tried, and gives way to the next
 // lower one where it cannot be had or does not hold; Steering tells what is in force and why.
@@ -78,6 +81,8 @@ type Steering struct {
 
 	// Imbalance is how many more connections than the mean the fullest loop has: 0.2 is a fifth more.
 	Imbalance float64
+	// BusyPoll says that the loops' epolls poll their queues as Config.BusyPoll asks for.
+	BusyPoll bool
 }
 
 // ListenerSteering is what becomes of one listener's connections.
@@ -117,4 +122,19 @@ func (s Steering) OwnShare() float64 {
 		return 0
 	}
 	return float64(own) / float64(looked)
+}
+
+// BusyPoll has a loop's epoll ask the network card for packets for a while before it sleeps (EPIOCSPARAMS, Linux 6.9). It
+// costs a CPU for each loop; the zero BusyPoll is off.
+type BusyPoll struct {
+	Time   time.Duration // how long, in whole µs
+	Budget int           // packets asked for at once; 0: the kernel's 8; over 64 needs CAP_NET_ADMIN
+	Prefer bool          // keep interrupts off meanwhile (SO_PREFER_BUSY_POLL)
+}
+
+func (b BusyPoll) check() error {
+	if b.Time < 0 || b.Time > time.Second || b.Budget < 0 || b.Budget >= 1<<16 {
+		return fmt.Errorf("netpoll: busy polling for %v with a budget of %d", b.Time, b.Budget)
+	}
+	return nil
 }

@@ -13,7 +13,8 @@ const settleTime = 3 * time.Second
 
 // steering is what a group knows of its connections' ways.
 type steering struct {
-	settle time.Duration // static
+	settle   time.Duration // static
+	busyPoll bool          // every loop's epoll does; static after New
 
 	mu      sync.Mutex
 	queues  SteerMap  // guarded by mu
@@ -109,7 +110,7 @@ func (g *Group) Steering() Steering {
 	s.mu.Lock()
 	routes, sources := s.routes, slices.Clone(s.sources)
 	s.mu.Unlock()
-	out := Steering{Asked: g.cfg.Steer, Mode: g.cfg.Steer}
+	out := Steering{Asked: g.cfg.Steer, Mode: g.cfg.Steer, BusyPoll: s.busyPoll}
 	for _, source := range sources {
 		if l, open := source.state(); open && source.tcp {
 			out.Listeners = append(out.Listeners, l)
