@@ -23,7 +23,8 @@ type change struct {
 // make makes it.
 func (c change) make(ctx context.Context) error {
 	err := c.byGeneric(ctx)
-	if c.ioctl != nil && (errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EPROTONOSUPPORT)) {
+	absent := errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EPROTONOSUPPORT)
+	if absent && c.ioctl != nil {
 		err = c.byControl()
 	}
 	if err == nil {

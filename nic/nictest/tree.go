@@ -19,9 +19,10 @@ import (
 //	in .
 //	sys/kernel/irq/{40..47}/actions = eth0-TxRx-{0..7}
 //
-// A line with "in" says which directory of root the lines after it begin in. A file holds its text and a line feed; "\n" within the text is a line feed too. A path that ends with a slash is a directory,
-// an arrow a link as it stands. Ranges {A..B} of one line go on together and repeat it; they must be equally long, {A..B/N}
-// repeats each number N times. A line that begins with # says nothing. Later lines replace earlier ones.
+// A line with "in" says which directory of root the lines after it begin in. A file holds its text and a line feed; "\n"
+// within the text is a line feed too. A path that ends with a slash is a directory, an arrow a link as it stands. Ranges
+// {A..B} of one line go on together and repeat it; they must be equally long, {A..B/N} repeats each number N times. A line
+// that begins with # says nothing. Later lines replace earlier ones.
 func Expand(root, text string) error {
 	dir := "."
 	for i, line := range strings.Split(text, "\n") {
