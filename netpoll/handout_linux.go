@@ -37,7 +37,7 @@ func (l *Loop) choose(fd int, from *source, p *plan) int {
 	var home []int
 	if p.handOver || l.looks(p) {
 		napi, cpu := arrival(fd, p)
-		home = p.routes.home(napi, cpu, p.mode != SteerQueue)
+		home = p.routes.home(napi, cpu, p.mode == SteerCPU)
 		switch {
 		case p.handOver:
 			to = l.group.oneOf(home)
@@ -67,7 +67,7 @@ func (l *Loop) looks(p *plan) bool {
 // arrival tells which queue and CPU the latest packet of a connection came by. Right after accept that is where all of them
 // come by; later on it may be where the last one of a client that moved came by.
 func arrival(fd int, p *plan) (napi uint32, cpu int) {
-	if p.mode == SteerQueue && len(p.routes.napi) != 0 {
+	if p.mode != SteerCPU && len(p.routes.napi) != 0 {
 		if v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_INCOMING_NAPI_ID); err == nil {
 			napi = uint32(v)
 		}

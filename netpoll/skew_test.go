@@ -33,6 +33,23 @@ func TestSkew(t *testing.T) {
 	}
 }
 
+// The hash knows no queues: how many connections it brings to their own is still told.
+func TestShareByHash(t *testing.T) {
+	const n, clients = 4, 400
+	x := newLine(t, n)
+	g, opened := steered(t, netpoll.Config{Loops: n, Steer: netpoll.SteerHash, Queues: x.byNAPI(0)})
+	addr := listenAt(x, g)
+	g.Start()
+	for i := range clients {
+		x.come(addr, i/(clients/n), -1)
+		wait(t, opened, "the connection")
+	}
+	s := told(t, g, netpoll.SteerHash, 0, false, "")
+	if share := s.OwnShare(); share == 0 || share > 0.6 {
+		t.Errorf("%+v", s)
+	}
+}
+
 // Few are left where they are: the difference is chance.
 func TestFewAreNoSkew(t *testing.T) {
 	w := newWire(t, 2)
