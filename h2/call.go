@@ -36,7 +36,7 @@ const (
 	writeLen   = 64 << 10 // what one system call writes at most of a large message
 	maxAnswers = 64 << 10 // bytes of answers that wait while the peer does not read
 	maxHead    = 64 << 10 // bytes of a head, packed and unpacked (with 32 for each field, as section 6.5.2 counts)
-	maxFutile  = 10000    // frames in a second that bring no byte of a message
+	maxFutile  = 10000    // frames in a second that bring no byte of a message, while we send none
 	growAtOnce = 64 << 10 // a longer message gets its memory as its bytes come
 )
 
@@ -120,6 +120,7 @@ type writer struct {
 	conn     int64
 	initial  int64 // the peer's setting, for what the next one changes
 	frame    int   // its longest frame
+	moved    bool  // a byte of a message was written since the receiver looked
 	closed   bool  // we have said all
 	failed   bool  // the socket takes nothing any more
 	overflow bool  // the answers passed their bound

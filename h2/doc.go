@@ -24,7 +24,8 @@
 // A window update and an answer to a PING are seen only while somebody is in Recv. So a Send may wait for a window as long
 // as nobody receives, and silence of the peer counts only while it is listened to.
 //
-// Everything that a peer can send is bounded: a frame, a message, a head, the frames in a second that bring nothing.
+// Everything that a peer can send is bounded: a frame, a message, a head, the frames in a second that bring nothing while nothing
+// is sent.
 //
 // The package must never know what a message means, nor TLS, retries or names of services.
 package h2

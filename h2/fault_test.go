@@ -104,7 +104,7 @@ func TestFaults(t *testing.T) {
 		}}, "", codes.Internal, "header list size"},
 		{"frames without end", steps{ok, func(p *peer) error {
 			b := strings.Repeat("\x00\x00\x00\x00\x00\x00\x00\x00\x01", 12000) // DATA without data
-			_, _ = p.Write([]byte(b))                                            // it may have left already
+			_, _ = p.Write([]byte(b))                                          // it may have left already
 			return nil
 		}}, "", codes.Unavailable, "without a byte"},
 	}

@@ -58,10 +58,8 @@ func (c *Call) expected(f frame) error {
 	case in.opened && (f.kind != http2.FrameContinuation || f.id != streamID):
 		return c.broken(http2.ErrCodeProtocol, "%v in the middle of a head", f.kind)
 	}
-	if f.kind != http2.FrameData || f.length == 0 {
-		if in.futile++; in.futile > maxFutile {
-			return c.broken(http2.ErrCodeEnhanceYourCalm, "%d frames in a second without a byte of a message", in.futile)
-		}
+	if in.futile++; in.futile > maxFutile {
+		return c.broken(http2.ErrCodeEnhanceYourCalm, "%d frames in a second without a byte of a message", in.futile)
 	}
 	return nil
 }
@@ -89,6 +87,9 @@ func (c *Call) data(f frame) error {
 		if in.left -= 1 + in.pad; in.left < 0 {
 			return c.broken(http2.ErrCodeProtocol, "padding of %d bytes in a frame of %d", in.pad, f.length)
 		}
+	}
+	if in.left > 0 {
+		in.futile = 0
 	}
 	c.credit(f.length)
 	return nil

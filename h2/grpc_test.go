@@ -80,6 +80,7 @@ func TestEcho(t *testing.T) {
 		server        []grpc.ServerOption
 	}{
 		{"small messages", "tcp", 1 << 20, 300, 3000, nil},
+		{"more than the futile frames that a second may have", "tcp", 1 << 20, 10, 30000, nil}, // the server asks with each
 		{"a unix socket", "unix", 1 << 20, 300, 3000, nil},
 		{"around a frame", "tcp", 1 << 20, 40000, 500, nil},
 		{"tiny windows of the server", "tcp", 1 << 20, 300000, 40, small},

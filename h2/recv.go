@@ -145,6 +145,10 @@ func (c *Call) fill() error {
 func (c *Call) settle() error {
 	c.mu.Lock()
 	end, waiting, over := c.end, len(c.out.answers) > 0, c.out.overflow
+	if c.out.moved {
+		// Servers ask for a PING and give credit with each message that they get.
+		c.in.futile, c.out.moved = 0, false
+	}
 	c.mu.Unlock()
 	switch {
 	case end != nil:

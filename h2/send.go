@@ -90,6 +90,7 @@ func (o *writer) pack(prefix, message []byte) ([]byte, []byte) {
 		if n <= 0 {
 			break
 		}
+		o.moved = true
 		o.stream -= int64(n)
 		o.conn -= int64(n)
 		o.buf = appendHead(o.buf, n, http2.FrameData, 0, streamID)
