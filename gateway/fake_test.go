@@ -145,8 +145,13 @@ func newManagers(n int) managers { return managers{list: make([]manager, n), bou
 // on runs f on the shard's thread.
 func (b *bench) on(f func()) {
 	b.Helper()
+	b.onShard(b.s, f)
+}
+
+func (b *bench) onShard(s *shard, f func()) {
+	b.Helper()
 	done := make(chan struct{})
-	b.s.loop.Post(func() { defer close(done); f() })
+	s.loop.Post(func() { defer close(done); f() })
 	select {
 	case <-done:
 	case <-time.After(patience):
@@ -161,8 +166,8 @@ func (b *bench) turn(f func()) {
 	b.on(func() {})
 }
 
-// dial opens a connection and returns its link, if it became one.
-func (b *bench) dial() (net.Conn, linkName) {
+// connect opens a connection.
+func (b *bench) connect() net.Conn {
 	b.Helper()
 	conn, err := net.Dial("tcp", b.g.Addresses()[0])
 	if err != nil {
@@ -170,6 +175,13 @@ func (b *bench) dial() (net.Conn, linkName) {
 	}
 	b.Cleanup(func() { _ = conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(6 * patience))
+	return conn
+}
+
+// dial opens a connection and returns its link, if it became one.
+func (b *bench) dial() (net.Conn, linkName) {
+	b.Helper()
+	conn := b.connect()
 	name, seen := linkName{}, false
 	for end := time.Now().Add(patience); !seen && time.Now().Before(end); {
 		b.on(func() {
