@@ -33,6 +33,12 @@
 // An Inlet is the same for batches that no stream brings. It waits for a shard for a bounded time only, and
 // then drops and counts what that one has no room for: there is no flow control behind it.
 //
+// # The road
+//
+// Without TLS a stream is a call of package h2 on a connection of its own: SendMsg writes to the socket, RecvMsg reads from
+// it. With TLS it is the gRPC library's, which takes five goroutines for a batch. Both are a road (road.go), and nothing
+// else in the package knows which.
+//
 // # Keepalive
 //
 // A stream on which nothing arrives is probed every 10 s, so that a frozen Manager is noticed. A

@@ -21,6 +21,9 @@ const (
 	// window bounds what gRPC buffers for a shard that does not keep up. A fixed one also spares
 	// the pings by which gRPC would measure the connection with every batch.
 	window = 1 << 20
+	// A stream on which nothing came for so long is probed, and given up if nothing follows.
+	keepAlive        = 10 * time.Second
+	keepAliveTimeout = 5 * time.Second
 )
 
 // Options is what the relay is told by who builds it.
@@ -110,7 +113,7 @@ func New(o Options) (*Relay, error) {
 
 func (r *Relay) newStream(o *Options, p *Port, m int, cred credentials.TransportCredentials) (*stream, error) {
 	address := o.Config.Addresses[m]
-	cc, err := grpc.NewClient(target(address), dialOptions(cred)...)
+	way, err := newRoad(address, cred)
 	if err != nil {
 		return nil, fmt.Errorf("manager %s: %w", address, err)
 	}
@@ -118,7 +121,7 @@ func (r *Relay) newStream(o *Options, p *Port, m int, cred credentials.Transport
 	hello.Reactor = uint32(p.shard)
 	out := p.outlets[m]
 	s := &stream{
-		address: address, hello: batch.AppendUpstreamHello(nil, hello), cc: cc,
+		address: address, hello: batch.AppendUpstreamHello(nil, hello), road: way,
 		log:   o.Log.With("manager", address, "shard", p.shard),
 		grace: o.Config.Grace, alone: len(o.Config.Addresses) == 1,
 		port: p, out: out, buffers: p.buffers, life: &r.life,
@@ -143,7 +146,7 @@ func dialOptions(cred credentials.TransportCredentials) []grpc.DialOption {
 			},
 			MinConnectTimeout: maxBackoff,
 		}),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepAlive, Timeout: keepAliveTimeout}),
 		grpc.WithDefaultCallOptions(
 			grpc.ForceCodecV2(codec{}),
 			grpc.MaxCallRecvMsgSize(maxMessage),
@@ -199,7 +202,7 @@ func (r *Relay) closeAll() error {
 	r.life.beginKill()
 	var errs []error
 	for _, s := range r.streams {
-		errs = append(errs, s.cc.Close())
+		errs = append(errs, s.road.Close())
 	}
 	for _, p := range r.ports {
 		errs = append(errs, p.close())

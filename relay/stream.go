@@ -13,7 +13,6 @@ import (
 	"edged/batch"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/status"
 )
 
@@ -48,7 +47,7 @@ type stream struct {
 	// Static after construction.
 	address string
 	hello   []byte
-	cc      *grpc.ClientConn
+	road    road
 	log     *slog.Logger
 	grace   time.Duration
 	alone   bool // there is no other Manager: what waits goes on waiting
@@ -89,7 +88,7 @@ type retry struct {
 
 // attempt is one gRPC stream.
 type attempt struct {
-	call   grpc.ClientStream
+	call   call
 	cancel context.CancelFunc
 	start  time.Time
 	ended  chan struct{} // closed by the receiver, which leaves its reason in err
@@ -133,16 +132,8 @@ func (s *stream) connect() bool {
 			s.pause(wait)
 			continue
 		}
-		switch st := s.cc.GetState(); st {
-		case connectivity.Ready:
+		if s.reach() {
 			return true
-		case connectivity.Idle:
-			s.cc.Connect()
-		case connectivity.TransientFailure:
-			s.tryInVain()
-			s.await(st)
-		default:
-			s.await(st)
 		}
 	}
 	return false
@@ -169,10 +160,11 @@ func (s *stream) waiting() (context.Context, context.CancelFunc) {
 	return context.WithDeadline(ctx, s.retry.downSince.Add(s.grace))
 }
 
-func (s *stream) await(st connectivity.State) {
+// reach waits for a connection as long as nothing else is to be done.
+func (s *stream) reach() bool {
 	ctx, cancel := s.waiting()
 	defer cancel()
-	s.cc.WaitForStateChange(ctx, st)
+	return s.road.ready(ctx, s.explain)
 }
 
 func (s *stream) pause(d time.Duration) {
@@ -183,18 +175,6 @@ func (s *stream) pause(d time.Duration) {
 	select {
 	case <-t.C:
 	case <-ctx.Done():
-	}
-}
-
-// tryInVain opens a stream that fails at once, because that is how gRPC tells why it cannot connect.
-func (s *stream) tryInVain() {
-	if s.retry.explained {
-		return
-	}
-	if a, err := s.open(); err != nil {
-		s.explain(err)
-	} else {
-		a.cancel() // it came up just now; the next look at the connection finds that
 	}
 }
 
@@ -213,7 +193,7 @@ func (s *stream) open() (*attempt, error) {
 	giveUp := time.AfterFunc(openWait, cancel)
 	defer giveUp.Stop()
 	var err error
-	if a.call, err = s.cc.NewStream(ctx, &relayDesc, relayMethod); err == nil {
+	if a.call, err = s.road.open(ctx); err == nil {
 		err = a.call.SendMsg(s.hello)
 	}
 	if err == io.EOF {

@@ -8,17 +8,13 @@ import (
 	"os"
 
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
 )
 
-// credentials tells gRPC how to secure a connection: not at all, unless a file is named.
+// credentials tells gRPC how to secure a connection. Nil: not at all, because no file is named.
 func (c Config) credentials() (credentials.TransportCredentials, error) {
 	t, err := c.tls()
-	if err != nil {
+	if err != nil || t == nil {
 		return nil, err
-	}
-	if t == nil {
-		return insecure.NewCredentials(), nil
 	}
 	return credentials.NewTLS(t), nil
 }
