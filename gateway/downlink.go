@@ -105,11 +105,10 @@ func (s *shard) data(manager int, place, uniq uint32, l *link, d *batch.DownItem
 
 // sendData writes a DATA frame, or does what the settings say where the link does not take it.
 func (s *shard) sendData(manager int, place, uniq uint32, l *link, d *batch.DownItem, head, payload []byte) {
-	if !s.mayWait(l) || !s.loop.Write(l.conn, head, payload) {
-		s.overfullData(manager, place, uniq, l, d, head, payload)
+	if !s.write(place, l, head, payload) {
+		s.overfullData(manager, place, uniq, l, d)
 		return
 	}
-	s.wrote(l)
 	s.count.FramesOut[wire.KindData]++
 }
 

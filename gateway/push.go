@@ -48,9 +48,6 @@ func (s *shard) post(place uint32, l *link, m *letter, late bool) posting {
 	if m.body() > s.g.cfg.MaxFrame {
 		return postLarge
 	}
-	if !s.mayWait(l) {
-		return postFull
-	}
 	p := wire.Push{Flags: m.flags, TID: l.tid, Version: m.version, MsgID: m.msgID, Payload: m.payload}
 	if late {
 		p.Flags |= wire.FlagLate
@@ -61,13 +58,12 @@ func (s *shard) post(place uint32, l *link, m *letter, late bool) posting {
 	}
 	if !ok && m.ack != batch.AckRequired {
 		s.scratch = wire.AppendPushHead(s.scratch[:0], p)
-		ok = s.loop.Write(l.conn, s.scratch, m.payload)
+		ok = s.write(place, l, s.scratch, m.payload)
 	}
 	if !ok {
 		return postFull
 	}
 	l.tid++
-	s.wrote(l)
 	s.countPush(m, late)
 	if m.version != 0 && m.ack != batch.AckRequired {
 		l.flags |= loose
@@ -106,7 +102,7 @@ func (s *shard) ask(place uint32, l *link, m *letter, p *wire.Push) bool {
 		return false
 	}
 	frame[flagsAt] = byte(flags)
-	if !s.loop.Write(l.conn, frame) {
+	if !s.write(place, l, frame) {
 		l.unacked = s.windows.Forget(l.unacked, p.TID)
 		return false
 	}

@@ -121,13 +121,6 @@ func (s *shard) mayWait(l *link) bool {
 	return l.flags&blocked == 0 || s.slow.backlog[l.conn] < s.g.slow.Messages
 }
 
-// wrote counts a message behind output that waits.
-func (s *shard) wrote(l *link) {
-	if l.flags&blocked != 0 {
-		s.slow.backlog[l.conn]++
-	}
-}
-
 // Backlog is the loop's word that a link's output begins to wait, or that all of it is gone.
 func (s *shard) Backlog(c netpoll.Conn, pending int) {
 	place := s.loop.Tag(c)
@@ -246,11 +239,11 @@ func (s *shard) endSlow(place, uniq uint32, l *link, evidence string) {
 	s.end(place, uniq, l, ending{reason: wire.ByeSlow, side: batch.SideGateway, evidence: evidence})
 }
 
-// overfullData does the same for DATA, whose frame is head and payload.
-func (s *shard) overfullData(from int, place, uniq uint32, l *link, d *batch.DownItem, head, payload []byte) {
+// overfullData does the same for DATA.
+func (s *shard) overfullData(from int, place, uniq uint32, l *link, d *batch.DownItem) {
 	switch s.g.policies[classData] {
 	case policyOldest:
-		s.dropOldest(place, l, head, payload)
+		s.starve(place, l, 1)
 	case policyRefuse:
 		s.count.DataDropped++
 		s.giveBack(from, place, uniq, l, d)
@@ -263,22 +256,40 @@ func (s *shard) overfullData(from int, place, uniq uint32, l *link, d *batch.Dow
 // thinShare is the share of [slow] bytes that is freed at once: thinning out copies what is left.
 const thinShare = 8
 
-// dropOldest makes room for a DATA frame by taking out the oldest ones that wait; where that is not enough the new one goes.
-func (s *shard) dropOldest(place uint32, l *link, head, payload []byte) {
-	dropped, _ := s.loop.Thin(l.conn, max(len(head)+len(payload), s.g.slow.Bytes/thinShare), isData)
+// write gives a message to the link's output, for which older DATA makes room where the settings say so. It does not where
+// there is none.
+func (s *shard) write(place uint32, l *link, parts ...[]byte) bool {
+	if !s.mayWait(l) || !s.loop.Write(l.conn, parts...) {
+		if s.g.policies[classData] != policyOldest || !s.thin(place, l, parts) || !s.mayWait(l) || !s.loop.Write(l.conn, parts...) {
+			return false
+		}
+	}
+	if l.flags&blocked != 0 {
+		s.slow.backlog[l.conn]++
+	}
+	return true
+}
+
+// thin takes the oldest DATA out of a link's output, as much as a message needs; false: there is none.
+func (s *shard) thin(place uint32, l *link, parts [][]byte) bool {
+	n := s.g.slow.Bytes / thinShare
+	for _, p := range parts {
+		n = max(n, len(p))
+	}
+	dropped, _ := s.loop.Thin(l.conn, n, isData)
 	if l.flags&blocked != 0 {
 		s.slow.backlog[l.conn] -= min(dropped, s.slow.backlog[l.conn])
 	}
-	if s.mayWait(l) && s.loop.Write(l.conn, head, payload) {
-		s.wrote(l)
-		s.count.FramesOut[wire.KindData]++
-	} else {
-		dropped++
-	}
-	s.count.DataDropped += uint64(dropped)
-	if dropped > 0 {
+	s.starve(place, l, dropped)
+	return dropped > 0
+}
+
+// starve notes that DATA for a link was dropped.
+func (s *shard) starve(place uint32, l *link, messages int) {
+	if messages > 0 {
+		s.count.DataDropped += uint64(messages)
 		l.flags |= starved
-		s.slow.starving[place] += uint32(dropped)
+		s.slow.starving[place] += uint32(messages)
 	}
 }
 
