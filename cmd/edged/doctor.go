@@ -61,7 +61,9 @@ type diagnosis struct {
 	Plan     planned         `json:"plan"`
 	Drift    []tuning.Drift  `json:"drift"`
 	Unknown  string          `json:"unknown,omitempty"` // why it is not known whether values drifted
-	Load     traffic         `json:"load"`
+	Load     tuning.Effects  `json:"load"`
+	Packets  float64         `json:"packets"` // a second that the CPUs processed
+	Losses   []loss          `json:"losses"`
 	Clock    clock           `json:"clock"`
 	Unmapped []string        `json:"unmapped,omitempty"` // devices whose queues' CPUs are not known, and why
 	Advice   []tuning.Advice `json:"-"`
@@ -128,9 +130,12 @@ func (t *tune) examine(c *cobra.Command, over time.Duration) (*diagnosis, error)
 	d.gateway(t.serving)
 	d.drift(c.Context(), &t.box, m, p)
 	d.Clock = t.clock()
-	if d.Load, err = t.sampler().watch(c.Context(), over); err != nil {
+	var total tuning.Sample
+	if total, d.Load, err = t.watch(c.Context(), over); err != nil {
 		return nil, err
 	}
+	d.Packets = float64(total.Softnet.Processed-min(m.Softnet.Processed, total.Softnet.Processed)) / max(d.Load.Seconds, 1e-3)
+	d.Losses = losses(total, d.Load)
 	d.Next = d.next()
 	return d, nil
 }

@@ -14,17 +14,19 @@ type step struct {
 	Why string `json:"why"`
 }
 
-// unevenFrom is a share of the busiest queue or CPU against the mean from which something should be done.
-const unevenFrom = 1.5
+const (
+	unevenFrom = 1.5 // share of the busiest queue against the mean from which something should be done
+	fewPackets = 100 // so many a second say nothing about how they are spread
+)
 
 // next orders what can be done: clients that are turned away at this moment, then links that the box could hold and does not,
 // values that somebody has changed, an uneven load, the clock, what the kernel lacks.
 func (d *diagnosis) next() []step {
 	var all []step
 	add := func(do, why string, args ...any) { all = append(all, step{do, fmt.Sprintf(why, args...)}) }
-	for _, c := range counted {
-		if c.bad && d.Load.Rates[c.name] > 0 {
-			add("look after what is lost now", "%s: %s a second; %s", c.title, rate(d.Load.Rates[c.name]), c.hint)
+	for _, l := range d.Losses {
+		if l.Rate > 0 {
+			add("look after what is lost now", "%s: %s a second; %s", l.Title, rate(l.Rate), l.Hint)
 		}
 	}
 	apply := func() {
@@ -49,12 +51,8 @@ func (d *diagnosis) next() []step {
 	if n := len(d.Drift); n > 0 {
 		add("edged tune verify, and settle who sets what", "%s: somebody has changed it since edged did, %s", plural(n, "value"), d.Drift[0].By)
 	}
-	if !d.Load.Few {
-		for _, device := range sortedKeys(d.Load.Queues) {
-			if s := d.Load.Queues[device]; s >= unevenFrom {
-				add("spread "+device+"'s receive queues", "the busiest has %s the mean: few clients, or a hash that does not see their ports (ethtool -n %s rx-flow-hash tcp4)", share(s), device)
-			}
-		}
+	if d.Load.Skew >= unevenFrom && d.Packets >= fewPackets {
+		add("spread the receive queues", "the busiest has %s the mean of its device: few clients, or a hash that does not see their ports (ethtool -n NAME rx-flow-hash tcp4)", share(d.Load.Skew))
 	}
 	if d.Clock.Slow {
 		add("kernel command line: another clocksource", "%s is read by a system call or slower, and a reactor reads the clock at every wake-up", d.Clock.Source)
@@ -147,38 +145,24 @@ func (d *diagnosis) writeDrift(row func(name, format string, args ...any)) {
 }
 
 func (d *diagnosis) writeLoad(row func(name, format string, args ...any)) {
-	l := d.Load
-	row("LOAD", "%s connections and %s packets a second, in the last %.1f s", rate(l.Rates["accepted"]), rate(l.Rates["packets"]), l.Seconds)
-	name, bad := "DROPS", false
-	for _, c := range counted {
-		if !c.bad || l.Total[c.name] == 0 && l.Rates[c.name] == 0 {
-			continue
+	row("LOAD", "%s connections and %s packets a second, in the last %.1f s", rate(d.Load.Accepted), rate(d.Packets), d.Load.Seconds)
+	name := "DROPS"
+	for _, l := range d.Losses {
+		if l.Total > 0 || l.Rate > 0 {
+			row(name, "%s: %s a second now, %s since the start", l.Title, rate(l.Rate), thousands(l.Total))
+			name = ""
 		}
-		bad = true
-		row(name, "%s: %s a second now, %s since the start", c.title, rate(l.Rates[c.name]), thousands(l.Total[c.name]))
-		name = ""
 	}
-	if !bad {
+	if name != "" {
 		row(name, "none since the start")
 	}
-	name = "SKEW"
-	say := func(what string, s float64) {
-		switch {
-		case s == 0:
-			return
-		case l.Few:
-			row(name, "%s: too few packets to say", what)
-		default:
-			row(name, "%s: the busiest has %s the mean", what, share(s))
-		}
-		name = ""
-	}
-	for _, device := range sortedKeys(l.Queues) {
-		say("receive queues of "+device, l.Queues[device])
-	}
-	say("packets of the CPUs", l.CPUs)
-	if name != "" {
-		row(name, "one queue, or none that counts")
+	switch {
+	case d.Load.Skew == 0:
+		row("SKEW", "one receive queue, or none that counts, or none that is in use")
+	case d.Packets < fewPackets:
+		row("SKEW", "too few packets to say how the receive queues are used")
+	default:
+		row("SKEW", "the busiest receive queue has %s the mean of its device", share(d.Load.Skew))
 	}
 	for _, text := range d.Unmapped {
 		row("", "not known which CPU the queues interrupt; %s", text)

@@ -82,9 +82,9 @@ type application struct {
 // applied is the outcome for programs.
 type applied struct {
 	tuning.Result
-	Persisted string   `json:"persisted,omitempty"` // file
-	Before    *traffic `json:"before,omitempty"`
-	After     *traffic `json:"after,omitempty"`
+	Persisted string          `json:"persisted,omitempty"` // file
+	Before    *tuning.Effects `json:"before,omitempty"`
+	After     *tuning.Effects `json:"after,omitempty"`
 }
 
 func (a *application) run(ctx context.Context) error {
@@ -158,7 +158,8 @@ func (a *application) report(done applied) error {
 			return err
 		}
 	} else if done.Before != nil && done.After != nil {
-		if err := writeDifference(a.out, *done.Before, *done.After); err != nil {
+		fmt.Fprintln(a.out)
+		if err := tuning.WriteEffects(a.out, *done.Before, *done.After); err != nil {
 			return err
 		}
 	}

@@ -65,19 +65,28 @@ type mapped struct {
 	Stats    []nic.QueueStats // none: the device does not count them
 }
 
+// host is the box's network devices.
+func (t *tune) host() nic.Host {
+	h := t.box.Net
+	if t.box.Root != "" {
+		h.Proc, h.Sys = t.box.Root+"/proc", t.box.Root+"/sys"
+	}
+	return h
+}
+
 func (t *tune) nics(ctx context.Context) ([]mapped, nic.Set, error) {
-	s := t.sampler()
-	set, err := s.host.Resolve(t.cfg.Tuning.Interfaces)
+	host := t.host()
+	set, err := host.Resolve(t.cfg.Tuning.Interfaces)
 	if err != nil {
 		return nil, set, err
 	}
 	var all []mapped
 	for _, leaf := range set.Leaves {
-		d, err := s.host.Map(ctx, leaf)
+		d, err := host.Map(ctx, leaf)
 		if err != nil {
 			return nil, set, err
 		}
-		stats, _ := s.host.QueueStats(ctx, leaf) // most virtual devices count none
+		stats, _ := host.QueueStats(ctx, leaf) // most virtual devices count none
 		all = append(all, mapped{d, leaf.Physical, stats})
 	}
 	return all, set, nil
