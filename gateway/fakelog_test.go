@@ -58,6 +58,24 @@ func (f *FakeLog) Store(user string, e offline.Entry) offline.Entry {
 	return e
 }
 
+// Entries are what is stored of a user.
+func (f *FakeLog) Entries(user string) []offline.Entry {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.user(user).entries)
+}
+
+// Change changes entries of a user.
+func (f *FakeLog) Change(user string, change func(*offline.Entry)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	u := f.user(user)
+	u.entries = slices.Clone(u.entries)
+	for i := range u.entries {
+		change(&u.entries[i])
+	}
+}
+
 // Forget drops the messages of a user that drop says, as caps do.
 func (f *FakeLog) Forget(user string, drop func(offline.Entry) bool) {
 	f.mu.Lock()
