@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"edged/netpoll"
 )
 
 // Limits of this implementation; PROTOCOL.md names those of the wire.
@@ -38,6 +40,8 @@ type Config struct {
 	StallTimeout  time.Duration `toml:"stall_timeout"`   // how long a link may wait for room towards its Manager
 	LinkRate      int           `toml:"link_rate"`       // messages a second that one link may say, larger ones counted per KiB; 0: no limit
 	SchedBatch    bool          `toml:"sched_batch"`     // reactors under SCHED_BATCH
+	Steering      string        `toml:"steering"`        // "auto", or how new links find their reactor: netpoll.Steer
+	BusyPoll      time.Duration `toml:"busy_poll"`       // how long a reactor asks its queue for packets before it sleeps; 0: not at all
 	RetryAfterMax time.Duration `toml:"retry_after_max"` // window over which clients are told to come back
 }
 
@@ -56,8 +60,15 @@ func Default() Config {
 		StallTimeout:  15 * time.Second,
 		LinkRate:      50_000,
 		RetryAfterMax: 30 * time.Second,
+		Steering:      SteeringAuto,
 	}
 }
+
+// SteeringAuto steers by queue where the network card has several of them whose CPUs are known, and else not at all.
+const SteeringAuto = "auto"
+
+// maxBusyPoll bounds what a reactor may burn before each sleep.
+const maxBusyPoll = 10 * time.Millisecond
 
 // Validate reports every setting that cannot be meant, each with its key.
 func (c Config) Validate() error {
@@ -83,6 +94,12 @@ func (c Config) Validate() error {
 		inRange("link_rate", c.LinkRate, minLinkRate, maxLinkRate)
 	}
 	inRange("session_max", c.SessionMax, 512, maxFrame)
+	if _, err := c.steer(); err != nil {
+		bad("steering: %q is neither \"auto\" nor \"off\", \"hash\", \"cpu\" or \"queue\"", c.Steering)
+	}
+	if c.BusyPoll < 0 || c.BusyPoll > maxBusyPoll || c.BusyPoll%time.Microsecond != 0 {
+		bad("busy_poll: %v is not between 0 and %v, in whole microseconds", c.BusyPoll, maxBusyPoll)
+	}
 	if c.Login != "required" && c.Login != "none" {
 		bad("login: %q is neither \"required\" nor \"none\"", c.Login)
 	}
@@ -95,6 +112,15 @@ func (c Config) Validate() error {
 		bad("heartbeat: %v is not shorter than idle_timeout (%v): every healthy link would be closed", c.Heartbeat, c.IdleTimeout)
 	}
 	return errors.Join(errs...)
+}
+
+// steer is what Steering asks for; auto says that the queues decide.
+func (c Config) steer() (s netpoll.Steer, err error) {
+	if c.Steering == SteeringAuto || c.Steering == "" {
+		return netpoll.SteerQueue, nil
+	}
+	err = s.UnmarshalText([]byte(c.Steering))
+	return s, err
 }
 
 func (c Config) eachTimeout(f func(key string, d, least time.Duration)) {

@@ -3,7 +3,6 @@ package gateway
 import (
 	"fmt"
 	"log/slog"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,10 +27,12 @@ type Options struct {
 	Config    Config
 	Listeners []Listener
 	Managers  relay.Config
-	Passed    map[string]int // listening sockets that a supervisor has opened, by name; they stay the caller's
-	Version   string         // of the binary, told to Managers
-	Files     int            // descriptors that the process may open (RLIMIT_NOFILE)
-	Log       *slog.Logger   // nil: nothing is logged
+	Passed    map[string][]int // listening sockets that a supervisor has opened, by name, in their order; they stay the caller's
+	Version   string           // of the binary, told to Managers
+	Files     int              // descriptors that the process may open (RLIMIT_NOFILE)
+	Log       *slog.Logger     // nil: nothing is logged
+
+	Queues Queues // by which new links find their reactors
 
 	Delivery delivery.Config // the zero one: the defaults
 	Rooms    room.Limits     // the same
@@ -50,7 +51,7 @@ type Gateway struct {
 	cfg           Config
 	listeners     []Listener
 	listenerNames [][]byte
-	passed        map[string]int
+	passed        map[string][]int
 	addresses     []string // where it really listens, by listener
 	advertise     string
 	id            string
@@ -100,10 +101,7 @@ func New(o Options) (*Gateway, error) {
 	g.checkEvery = checkEvery(o.Config, o.Listeners)
 	g.paceBurst = paceBurst(o.Config.LinkRate)
 	g.setPeople(o)
-	reactors := o.Config.Reactors
-	if reactors == 0 {
-		reactors = runtime.NumCPU()
-	}
+	reactors := o.Queues.reactors(o.Config)
 	if err := g.size(reactors, o.Files); err != nil {
 		return nil, err
 	}
@@ -150,6 +148,11 @@ func (g *Gateway) open(reactors int, o Options) (err error) {
 		// Later than deadlines.go finds a slow consumer at the latest, whom the kernel would end without a BYE.
 		UserTimeout: 2*g.cfg.WriteTimeout + g.checkEvery,
 		SchedBatch:  g.cfg.SchedBatch,
+		CPUs:        o.Queues.cpus(g.cfg, reactors),
+		Steer:       o.Queues.steer(g.cfg),
+		Queues:      o.Queues.steered(g.cfg),
+		Steered:     g.steered,
+		BusyPoll:    netpoll.BusyPoll{Time: g.cfg.BusyPoll},
 		HighWater:   g.slow.Bytes,
 		Piece:       frameLen,
 	}, func(l *netpoll.Loop) netpoll.Handler {

@@ -39,8 +39,8 @@ func (g *Gateway) take(i int) (source int, err error) {
 	if !wanted {
 		name = g.listeners[i].Name
 	}
-	if fd, ok := g.passed[name]; ok {
-		return g.adopt(i, fd)
+	if fds, ok := g.passed[name]; ok {
+		return g.adopt(i, fds)
 	}
 	if wanted {
 		return 0, fmt.Errorf("%s: no socket of that name was passed to this process", g.listeners[i].Address)
@@ -56,20 +56,31 @@ func (g *Gateway) take(i int) (source int, err error) {
 	return source, err
 }
 
-// adopt takes a duplicate of a passed socket, so that there is one to listen on again after a drain that is taken back.
-func (g *Gateway) adopt(i, fd int) (source int, err error) {
-	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD, 3)
-	if err != nil {
-		return 0, fmt.Errorf("passed socket %d: %w", fd, err)
+// adopt takes duplicates of passed sockets, so that there are some to listen on again after a drain that is taken back.
+func (g *Gateway) adopt(i int, fds []int) (source int, err error) {
+	var own []int
+	for _, fd := range fds {
+		copied, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD, 3)
+		if err != nil {
+			closeAll(own)
+			return 0, fmt.Errorf("passed socket %d: %w", fd, err)
+		}
+		own = append(own, copied)
 	}
-	if source, err = g.group.Adopt(own); err != nil {
-		_ = unix.Close(own)
+	if source, err = g.group.Adopt(own...); err != nil {
+		closeAll(own)
 		return 0, err
 	}
 	if !g.life.started {
-		g.addresses[i] = boundAddress(own)
+		g.addresses[i] = boundAddress(own[0])
 	}
 	return source, nil
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		_ = unix.Close(fd)
+	}
 }
 
 // boundAddress is where a passed socket listens.

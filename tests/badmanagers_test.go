@@ -141,7 +141,7 @@ func TestManagerNonsense(t *testing.T) {
 		add(dataItem(&edgedpb.LinkRef{Index: l.GetIndex(), Uniq: uniq}, []byte("nobody")))
 	}
 	stale := len(items)
-	add(&edgedpb.DownItem{Target: &edgedpb.DownItem_User{User: "ann"}, What: &edgedpb.DownItem_Data{Data: []byte("rooms come later")}})
+	add(&edgedpb.DownItem{Target: &edgedpb.DownItem_User{User: "nobody"}, What: &edgedpb.DownItem_Data{Data: []byte("for nobody")}})
 	add(&edgedpb.DownItem{What: &edgedpb.DownItem_Data{Data: []byte("no target")}})
 	p.send(items...)
 	check(t, p.stream(0).junk([]byte{0x0a, 3, 0x0a, 0xff, 0xff})) // an item of a link of garbage

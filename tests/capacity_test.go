@@ -4,6 +4,7 @@ package tests
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"testing"
@@ -202,7 +203,7 @@ func shortLink(address string, bye bool) error {
 		return err
 	}
 	defer c.close()
-	if _, err := c.login("short/lived"); err != nil {
+	if _, err := c.login("short/" + c.conn.LocalAddr().String()); err != nil {
 		return err
 	}
 	if err := c.exchange([]byte("hi")); err != nil {
@@ -228,8 +229,8 @@ func TestIdle(t *testing.T) {
 	threads, goroutines := g.procStatus("Threads"), g.metric("go_goroutines")
 	const links = 2000
 	var clients []*client
-	for range links {
-		clients = append(clients, dialIn(t, g.address(), "idle/one"))
+	for i := range links {
+		clients = append(clients, dialIn(t, g.address(), fmt.Sprintf("idle/%d", i)))
 	}
 	if n := g.metric("edged_links"); n != links {
 		t.Errorf("%v links, want %d", n, links)

@@ -46,13 +46,13 @@ func (c Config) Validate() error {
 	}
 	for _, name := range c.Interfaces {
 		switch {
-		case name == "" || len(name) > mostNameLength || strings.ContainsAny(name, "/ \t\n"):
+		case name == "" || len(name) > mostNameLength || strings.ContainsAny(name, "/ \t\n\x00"):
 			bad("interfaces", "%q is no name of an interface", name)
 		case name == nic.Auto && len(c.Interfaces) > 1:
 			bad("interfaces", `"auto" stands for all of them and is named alone`)
 		}
 	}
-	if len(c.Congestion) > mostNameLength || strings.ContainsAny(c.Congestion, " \t\n") { // TCP_CA_NAME_MAX
+	if len(c.Congestion) > mostNameLength || strings.ContainsAny(c.Congestion, " \t\n\x00") { // TCP_CA_NAME_MAX
 		bad("congestion", "%q is no name of a congestion control", c.Congestion)
 	}
 	return errors.Join(errs...)

@@ -54,6 +54,7 @@ func (s source) Metrics() []admin.Metric {
 	m.gauge("edged_draining", "1 while links are sent away", draining)
 	s.reports.metrics(&m)
 	s.people.metrics(&m)
+	s.steeringMetrics(&m)
 	for i := range st.Shards {
 		reactor := label("reactor", strconv.Itoa(i))
 		m.links(&st.Shards[i], reactor)

@@ -76,32 +76,29 @@ func startProfile(path string) (stop func() error, err error) {
 
 // instance is a running gateway with its windows.
 type instance struct {
-	cfg     *config.Config
-	log     *slog.Logger
-	started time.Time
-	gateway *gateway.Gateway
-	admin   *admin.Server
-	leave   chan struct{} // an operator wants the process to leave once it is empty
-	quit    chan struct{} // ends trim
-	work    sync.WaitGroup
-	reports reports
-	people  *people
-	files   int        // limit of open files
-	passed  []*os.File // sockets of systemd, kept open so that a drain can be taken back
+	cfg      *config.Config
+	log      *slog.Logger
+	started  time.Time
+	gateway  *gateway.Gateway
+	admin    *admin.Server
+	leave    chan struct{}      // an operator wants the process to leave once it is empty
+	quit     chan struct{}      // ends trim
+	unfollow context.CancelFunc // ends followQueues; nil where nobody follows
+	work     sync.WaitGroup
+	reports  reports
+	people   *people
+	files    int        // limit of open files
+	passed   []*os.File // sockets of systemd, kept open so that a drain can be taken back
 
 	interfaces health.Source // that its links use; nil: those of this box
 }
 
 // passedSockets returns the listening sockets that systemd passed to this process, by their names (FileDescriptorName).
-func (i *instance) passedSockets() map[string]int {
+func (i *instance) passedSockets() map[string][]int {
 	i.passed = activation.Files(true)
-	names := map[string]int{}
+	names := map[string][]int{}
 	for _, f := range i.passed {
-		if _, twice := names[f.Name()]; twice {
-			i.log.Warn("several sockets of one name were passed; the first is used", "name", f.Name())
-			continue
-		}
-		names[f.Name()] = int(f.Fd())
+		names[f.Name()] = append(names[f.Name()], int(f.Fd()))
 		if !slices.ContainsFunc(i.cfg.Listeners, func(l gateway.Listener) bool {
 			return l.Name == f.Name() || l.Address == "systemd:"+f.Name()
 		}) {
@@ -143,6 +140,11 @@ func startInstance(cfg *config.Config, log *slog.Logger, interfaces health.Sourc
 	i.startReports()
 	i.admin.Serve()
 	i.work.Go(func() { trim(i.quit, i.gateway.Trim) })
+	if i.interfaces == nil {
+		ctx, stop := context.WithCancel(context.Background())
+		i.unfollow = stop
+		i.work.Go(func() { i.followQueues(ctx) })
+	}
 	return i, nil
 }
 
@@ -151,6 +153,7 @@ func (i *instance) open() error {
 	o := gateway.Options{
 		Config: i.cfg.Gateway, Listeners: i.cfg.Listeners, Managers: i.cfg.Manager,
 		Passed: i.passedSockets(), Version: version, Files: i.files, Log: i.log,
+		Queues:   i.queues(),
 		Delivery: i.cfg.Delivery, Slow: i.cfg.Slow, Rooms: i.cfg.Rooms,
 	}
 	i.people.lend(&o)
@@ -230,6 +233,9 @@ func (i *instance) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
 	close(i.quit)
+	if i.unfollow != nil {
+		i.unfollow()
+	}
 	i.work.Wait()
 	i.stopReports(ctx)
 	err := errors.Join(i.gateway.Stop(ctx), i.admin.Close(ctx))
