@@ -93,7 +93,7 @@ func (b *Box) begin(a *application) (put bool, err error) {
 		return false, err
 	}
 	if s != nil && s.Phase != applied {
-		left, err := b.finish(a.ctx, s)
+		left, err := b.finish(a.ctx, s, Options{Serving: a.opts.Serving})
 		if err != nil {
 			return false, err
 		}

@@ -280,6 +280,45 @@ func TestServingGatewayKeepsItsDevice(t *testing.T) {
 	}
 }
 
+// What a dead Apply did to a device is not put back under a gateway that serves, and not forgotten either.
+func TestServingGatewayKeepsItsDeviceAfterDeath(t *testing.T) {
+	for name, again := range map[string]func(*machine){
+		"recover": func(m *machine) {
+			if _, err := m.Recover(context.Background(), tuning.Options{Serving: true}); err != nil {
+				t.Error(err)
+			}
+		},
+		"apply": func(m *machine) { m.apply(t, tuning.Options{Serving: true}) },
+	} {
+		m := open(t, "ixgbe")
+		before := m.picture(t)
+		_, plan := m.plan(t)
+		ctx, cancel := context.WithCancel(context.Background())
+		m.Files.after = func(path, _ string) {
+			if strings.Contains(path, "xps_cpus") { // channels and rings are behind it
+				panic(died{})
+			}
+		}
+		func() {
+			defer func() { _ = recover() }()
+			_, _ = m.Apply(ctx, plan, tuning.Options{})
+		}()
+		cancel()
+		m.Files.after = nil
+		set := len(m.Driver.Sets())
+		again(m)
+		for _, s := range m.Driver.Sets()[set:] {
+			if strings.HasPrefix(s, "channels") || strings.HasPrefix(s, "rings") {
+				t.Errorf("%s: %s", name, s)
+			}
+		}
+		m.revert(t)
+		if d := differences(before, m.picture(t)); d != nil {
+			t.Errorf("%s: %s", name, strings.Join(d, "\n"))
+		}
+	}
+}
+
 // A larger goal later does not make edged forget what was there before the first one.
 func TestSecondApplyKeepsTheFirstValue(t *testing.T) {
 	m := open(t, "virtio4")

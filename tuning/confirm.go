@@ -124,8 +124,9 @@ func (b *Box) confirmLeft(number int) error {
 
 // Recover puts the box in order after processes that died and boots: what an Apply left that did not come to its end, or to its
 // confirmation, is put back, and a state file of another boot is removed. It does nothing, and that is no error, where
-// all is in order, another process is at work, or the caller may not: then it is left to who may.
-func (b *Box) Recover(ctx context.Context) (Result, error) {
+// all is in order, another process is at work, or the caller may not: then it is left to who may. Only Serving and Progress of
+// opts count.
+func (b *Box) Recover(ctx context.Context, opts Options) (Result, error) {
 	if _, err := os.Stat(b.statePath()); errors.Is(err, fs.ErrNotExist) {
 		return Result{}, nil // no directory is made for a lock that nobody needs
 	}
@@ -144,11 +145,11 @@ func (b *Box) Recover(ctx context.Context) (Result, error) {
 	if s == nil {
 		return Result{Discarded: true}, nil
 	}
-	return b.finish(ctx, s)
+	return b.finish(ctx, s, opts)
 }
 
 // finish ends what a process that died has left.
-func (b *Box) finish(ctx context.Context, s *state) (Result, error) {
+func (b *Box) finish(ctx context.Context, s *state, opts Options) (Result, error) {
 	var res Result
 	if s.Phase == applied {
 		return res, nil
@@ -160,5 +161,5 @@ func (b *Box) finish(ctx context.Context, s *state) (Result, error) {
 		return res, b.settle(s)
 	}
 	res.RolledBack = true
-	return res, b.work(ctx).rollback(s, Options{}, &res)
+	return res, b.work(ctx).rollback(s, opts, &res)
 }

@@ -95,7 +95,7 @@ func TestWhoWaitsHoldsTheLock(t *testing.T) {
 		if _, err := m.Revert(ctx, tuning.Options{}); !errors.Is(err, tuning.ErrBusy) {
 			t.Error("revert:", err)
 		}
-		if res, err := m.Recover(ctx); err != nil || res.RolledBack {
+		if res, err := m.Recover(ctx, tuning.Options{}); err != nil || res.RolledBack {
 			t.Error("recover:", res.Summary(), err)
 		}
 		cancel() // as Ctrl-C does

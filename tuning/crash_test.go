@@ -46,7 +46,7 @@ func (m *machine) until(n int, after bool, f func()) (dead bool) {
 // recover is what edged does at its next start.
 func (m *machine) recover(t *testing.T) tuning.Result {
 	t.Helper()
-	res, err := m.Recover(context.Background())
+	res, err := m.Recover(context.Background(), tuning.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,10 @@ func (b *Box) lock() (unlock func(), err error) {
 		}
 		return nil, fmt.Errorf("lock the settings: %w", os.NewSyscallError("flock", err))
 	}
-	return func() { _ = unix.Close(fd) }, nil
+	return func() {
+		_ = unix.Flock(fd, unix.LOCK_UN) // a child that is between fork and exec has the descriptor too
+		_ = unix.Close(fd)
+	}, nil
 }
 
 // readTrusted reads a file that root or the caller wrote: the directory may belong to the gateway's user, who must not have

@@ -84,7 +84,7 @@ func TestStateOfOthersIsNotTrusted(t *testing.T) {
 			if err == nil || test.want != nil && !errors.Is(err, test.want) {
 				t.Error("revert:", err)
 			}
-			if _, err := m.Recover(context.Background()); err == nil {
+			if _, err := m.Recover(context.Background(), tuning.Options{}); err == nil {
 				t.Error("recover trusts it")
 			}
 			if len(m.Files.writes) != writes {
@@ -195,7 +195,7 @@ func TestHostileState(t *testing.T) {
 		if err := os.WriteFile(m.stateFile(), []byte(head+entry+"]}"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, _ = m.Recover(context.Background())
+		_, _ = m.Recover(context.Background(), tuning.Options{})
 		_, _ = m.Revert(context.Background(), tuning.Options{})
 		if len(m.Files.writes) > 0 || len(m.Driver.Sets()) > 0 {
 			t.Errorf("%s: written: %v %v", entry, m.Files.writes, m.Driver.Sets())
@@ -211,4 +211,37 @@ func TestPlanAsJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, "testdata/plan.json", append(text, '\n'))
+}
+
+// Of many who apply at once one does, and the others are told; nothing is lost.
+func TestManyAtOnce(t *testing.T) {
+	root := t.TempDir()
+	m := openAt(t, "vps", root)
+	before := m.picture(t)
+	_, plan := m.plan(t)
+	const many = 8
+	errs := make(chan error, many)
+	for range many {
+		other := openAt(t, "vps", root)
+		go func() {
+			_, err := other.Apply(context.Background(), plan, tuning.Options{})
+			errs <- err
+		}()
+	}
+	won := 0
+	for range many {
+		switch err := <-errs; {
+		case err == nil:
+			won++
+		case !errors.Is(err, tuning.ErrBusy):
+			t.Error(err)
+		}
+	}
+	if won == 0 {
+		t.Error("nobody did")
+	}
+	m.revert(t)
+	if d := differences(before, m.picture(t)); d != nil {
+		t.Error(d)
+	}
 }

@@ -128,7 +128,7 @@ func (a *application) run(ctx context.Context) error {
 
 // begin puts back what an apply that was killed has left, and only then makes the plan, which depends on it.
 func (a *application) begin(ctx context.Context) error {
-	left, err := a.box.Recover(ctx)
+	left, err := a.box.Recover(ctx, tuning.Options{Serving: a.serving != nil})
 	if err != nil {
 		return needsRoot(err)
 	}
