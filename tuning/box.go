@@ -21,7 +21,6 @@ type Box struct {
 	files    files           // nil: those below Root
 	probe    func() Features // nil: this kernel's, where Root is /
 	pageSize uint64          // bytes; 0: this kernel's
-	hasty    bool            // files need not be on the disk: no power cut hits a test
 }
 
 // files is what is asked of /proc and /sys. Paths are below the root.

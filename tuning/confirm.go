@@ -85,7 +85,7 @@ func (b *Box) Confirm(ctx context.Context) error {
 		return ErrNotWaiting
 	}
 	number := s.Apply
-	if err := b.replaceFile(b.confirmPath(), []byte(strconv.Itoa(number)), 0o600); err != nil {
+	if err := replaceFile(b.confirmPath(), []byte(strconv.Itoa(number)), 0o600); err != nil {
 		return fmt.Errorf("confirm: %w", err)
 	}
 	for {

@@ -212,7 +212,11 @@ func TestMain(m *testing.M) {
 		child(root)
 		return
 	}
-	os.Exit(m.Run())
+	if dir, err := os.MkdirTemp("/dev/shm", "tuning-*"); err == nil { // as /run is: a disk makes of each death a second
+		defer os.RemoveAll(dir)
+		os.Setenv("TMPDIR", dir)
+	}
+	m.Run() // the status is the process's when this returns
 }
 
 // child applies, and after it reverts, and so on, until it is killed.

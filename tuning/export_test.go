@@ -5,7 +5,7 @@ type Files = files
 
 // Replace makes b a box whose files, features and page size are a test's.
 func Replace(b *Box, f Files, features Features, pageSize uint64) {
-	b.files, b.pageSize, b.hasty = f, pageSize, true
+	b.files, b.pageSize = f, pageSize
 	b.probe = func() Features { return features }
 }
 

@@ -192,7 +192,7 @@ func TestAgainstTwin(t *testing.T) {
 	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Log("seed", seed)
-	for round := range uint64(4) {
+	for round := range uint64(16) {
 		p := newPlayer(t, seed+round)
 		steps := []func(){p.others, p.others, p.others, p.applies, p.applies, p.dies, p.dies, p.reverts, p.reboots}
 		for range 40 {

@@ -41,7 +41,7 @@ func (b *Box) Persist(plan Plan) (file string, err error) {
 	if err := os.MkdirAll(b.path("etc/sysctl.d"), 0o755); err != nil {
 		return file, fmt.Errorf("keep the settings: %w", err)
 	}
-	if err := b.replaceFile(file, []byte(text.String()), 0o644); err != nil {
+	if err := replaceFile(file, []byte(text.String()), 0o644); err != nil {
 		return file, fmt.Errorf("keep the settings: %w", err)
 	}
 	return file, nil

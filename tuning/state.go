@@ -137,7 +137,7 @@ func (b *Box) bootID() string { return b.read("proc/sys/kernel/random/boot_id") 
 func (b *Box) save(s *state) error {
 	content, err := json.MarshalIndent(s, "", " ")
 	if err == nil {
-		err = b.replaceFile(b.statePath(), append(content, '\n'), 0o644)
+		err = replaceFile(b.statePath(), append(content, '\n'), 0o644)
 	}
 	if err != nil {
 		return fmt.Errorf("write the state file: %w", err)
@@ -147,7 +147,7 @@ func (b *Box) save(s *state) error {
 
 // replaceFile writes a file beside, has it on the disk, and gives it the name. What one that died has left beside is replaced,
 // and what somebody else may have put there is not followed.
-func (b *Box) replaceFile(file string, content []byte, mode fs.FileMode) error {
+func replaceFile(file string, content []byte, mode fs.FileMode) error {
 	name := file + ".next"
 	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -160,7 +160,7 @@ func (b *Box) replaceFile(file string, content []byte, mode fs.FileMode) error {
 	if err == nil {
 		err = next.Chmod(mode) // whatever the umask is
 	}
-	if err == nil && !b.hasty {
+	if err == nil {
 		err = next.Sync()
 	}
 	if err = errors.Join(err, next.Close()); err == nil {
@@ -168,9 +168,6 @@ func (b *Box) replaceFile(file string, content []byte, mode fs.FileMode) error {
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(name))
-	}
-	if b.hasty {
-		return nil
 	}
 	return syncDir(filepath.Dir(file))
 }
