@@ -12,6 +12,7 @@ const (
 var coreKnobs = []knob{
 	{
 		key: "net.core.somaxconn", scope: perNamespace, unit: "connections that wait to be accepted, of one listener",
+		rule:   "65,535, never lowered",
 		why:    "it cuts what the gateway asks of listen(); connections beyond it are dropped while a reactor is busy",
 		risk:   "each waiting connection holds 2.9 KB",
 		source: "Documentation/networking/ip-sysctl.rst",
@@ -19,6 +20,7 @@ var coreKnobs = []knob{
 	},
 	{
 		key: "net.core.netdev_max_backlog", scope: global, unit: "packets that wait for one CPU",
+		rule:   "10,000 where packets pass it, never lowered",
 		why:    "packets pass a CPU's queue where they are steered by software or come from a virtual device",
 		source: "Documentation/admin-guide/sysctl/net.rst; the second column of /proc/net/softnet_stat counts what it drops",
 		want: func(s *sizing, now string) (string, string) {
@@ -30,6 +32,7 @@ var coreKnobs = []knob{
 	},
 	{
 		key: "net.core.netdev_budget", scope: global, unit: "packets of one softirq",
+		rule:   "600 where softirqs are cut short more than once in 10,000 packets, never lowered",
 		why:    "softirqs end with packets left",
 		risk:   "a longer softirq keeps the reactor of its CPU waiting",
 		source: "Documentation/admin-guide/sysctl/net.rst; the third column of /proc/net/softnet_stat",
@@ -37,11 +40,12 @@ var coreKnobs = []knob{
 			if !s.squeezed() {
 				return "", s.softirqs()
 			}
-			return raised(now, budget), "softirqs end with packets left: " + s.softirqs()
+			return raised(now, budget), s.softirqs()
 		},
 	},
 	{
 		key: "net.core.netdev_budget_usecs", scope: global, unit: "microseconds of one softirq",
+		rule:   "8,000 where softirqs are cut short more than once in 10,000 packets, never lowered",
 		why:    "softirqs end with packets left",
 		risk:   "a longer softirq keeps the reactor of its CPU waiting",
 		source: "Documentation/admin-guide/sysctl/net.rst",
@@ -49,7 +53,7 @@ var coreKnobs = []knob{
 			if !s.squeezed() {
 				return "", s.softirqs()
 			}
-			return raised(now, budgetUsecs), "softirqs end with packets left: " + s.softirqs()
+			return raised(now, budgetUsecs), s.softirqs()
 		},
 	},
 	bufferKnob("net.core.rmem_max", "SO_RCVBUF"),
@@ -81,6 +85,7 @@ var coreKnobs = []knob{
 	},
 	{
 		key: "net.core.rps_sock_flow_entries", scope: global, unit: "flows",
+		rule:   "0 where reactors own the queues",
 		why:    "it moves packets to where their socket was last read, away from the CPU of their queue and its reactor",
 		risk:   "other services on this box that rely on receive flow steering lose it",
 		source: "Documentation/networking/scaling.rst",
@@ -99,6 +104,7 @@ var coreKnobs = []knob{
 	},
 	{
 		key: "net.core.default_qdisc", scope: globalShown, unit: "name",
+		rule:   "fq with bbr on more than 1,000 Mbit/s",
 		why:    "it is for devices that come up later, and fair queueing is only needed with bbr on a fast one",
 		risk:   "concerns every device that comes up from then on",
 		source: "Documentation/admin-guide/sysctl/net.rst",
@@ -116,6 +122,7 @@ var coreKnobs = []knob{
 func bufferKnob(key, option string) knob {
 	return knob{
 		key: key, scope: globalShown, unit: "bytes",
+		rule:   "twice the largest " + option + " that is asked for, never lowered",
 		why:    "it silently cuts the " + option + " that the gateway asks for",
 		source: "man 7 socket",
 		want: func(s *sizing, now string) (string, string) {

@@ -25,6 +25,9 @@ func Explain(m *Machine, p Plan, key string) (string, error) {
 	row("why", e.Why)
 	row("but", e.Note)
 	if k := knobOf(e.Key); k != nil {
+		if e.Wanted != "" || e.Status == Kept {
+			row("rule", k.rule)
+		}
 		row("unit", k.unit)
 		row("scope", string(k.scope))
 	}
@@ -35,7 +38,7 @@ func Explain(m *Machine, p Plan, key string) (string, error) {
 	}
 	for _, c := range p.Capacity {
 		if c.Key == e.Key {
-			row("holds", fmt.Sprintf("%s links now, %s with the plan: %s", linksText(c.Now), linksText(c.Holds), c.Why))
+			row("holds", fmt.Sprintf("now %s, with the plan %s: %s", linksText(c.Now), linksText(c.Holds), c.Why))
 		}
 	}
 	return b.String(), nil

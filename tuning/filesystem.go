@@ -26,19 +26,22 @@ func epollWatches(links uint64) uint64 { return (links*watchTenths + 9) / 10 }
 
 var fileKnobs = []knob{
 	{
-		key: "fs.nr_open", scope: global, unit: "files of one process",
+		key: "fs.nr_open", scope: machine, unit: "files of one process",
+		rule:   "links + 65,536, never lowered",
 		why:    "a link is a file, and no process may be allowed more files than this",
 		source: "Documentation/admin-guide/sysctl/fs.rst; fs/file.c",
 		want:   func(s *sizing, now string) (string, string) { return raised(now, nrOpen(s.links)), "" },
 	},
 	{
-		key: "fs.file-max", scope: global, unit: "files of the machine",
+		key: "fs.file-max", scope: machine, unit: "files of the machine",
+		rule:   "2 × links + 65,536, never lowered",
 		why:    "all processes together open no more files than this, unless they are root's",
 		source: "Documentation/admin-guide/sysctl/fs.rst; fs/file_table.c",
 		want:   func(s *sizing, now string) (string, string) { return raised(now, fileMax(s.links)), "" },
 	},
 	{
-		key: "fs.epoll.max_user_watches", scope: global, unit: "watched files of one user",
+		key: "fs.epoll.max_user_watches", scope: machine, unit: "watched files of one user",
+		rule:   "1.2 × links, never lowered",
 		why:    "each link is watched by its reactor's epoll; beyond this epoll_ctl fails with ENOSPC, by default at 4 % of the memory",
 		source: "Documentation/admin-guide/sysctl/fs.rst; fs/eventpoll.c",
 		want:   func(s *sizing, now string) (string, string) { return raised(now, epollWatches(s.links)), "" },

@@ -8,11 +8,12 @@ import (
 	"edged/nic"
 )
 
-// scope says in which network namespaces a sysctl is there. Global ones have no file in another namespace, or one that
-// nobody may write: what the kernel shows of ops->perm, and of per-net tables.
+// scope says what a setting belongs to. Of the machine's network keys another namespace has no file, or one that nobody may
+// write.
 type scope string
 
 const (
+	machine      scope = "of the whole machine"
 	perNamespace scope = "of each network namespace"
 	global       scope = "of the whole machine; not there in a container's network namespace"
 	globalShown  scope = "of the whole machine; shown, but not to be changed in a container's network namespace"
@@ -23,6 +24,7 @@ type knob struct {
 	key    string // dotted sysctl, or a path below /sys
 	scope  scope
 	unit   string
+	rule   string // how the wanted value comes about
 	why    string // one sentence: why the wanted value; formulas are the functions that want calls
 	risk   string
 	source string

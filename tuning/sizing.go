@@ -157,7 +157,7 @@ func (s *sizing) squeezed() bool {
 
 func (s *sizing) softirqs() string {
 	n := s.m.Softnet
-	return fmt.Sprintf("cut short %s times in %s packets", group(n.Squeezed), group(n.Processed))
+	return fmt.Sprintf("softirqs were cut short %s times in %s packets", group(n.Squeezed), group(n.Processed))
 }
 
 // roundDown keeps two digits of n: a plan should not change because the next kernel leaves a page less.

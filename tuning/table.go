@@ -15,7 +15,7 @@ func (p Plan) WriteCapacity(w io.Writer) error {
 	var b strings.Builder
 	say := func(when string, links uint64, of func(Bound) uint64) {
 		first := slices.MinFunc(p.Capacity, func(x, y Bound) int { return compare(of(x), of(y)) })
-		fmt.Fprintf(&b, "%-18s %s links; first to end: %s\n", when, linksText(links), first.Resource)
+		fmt.Fprintf(&b, "%-18s %s; first to end: %s\n", when, linksText(links), first.Resource)
 	}
 	say("now", p.Now, func(c Bound) uint64 { return c.Now })
 	say("with the plan", p.Holds, func(c Bound) uint64 { return c.Holds })
@@ -27,9 +27,9 @@ func (p Plan) WriteCapacity(w io.Writer) error {
 	}
 	b.WriteByte('\n')
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "RESOURCE\tNOW\tPLANNED\tWHY")
+	fmt.Fprintln(t, "RESOURCE\tLINKS NOW\tPLANNED\tWHY")
 	for _, c := range p.Capacity {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", c.Resource, linksText(c.Now), linksText(c.Holds), c.Why)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", c.Resource, limitText(c.Now), limitText(c.Holds), c.Why)
 		if c.Lift != "" && c.Holds < p.Links {
 			fmt.Fprintf(t, "\t\t\traised by: %s\n", c.Lift)
 		}
@@ -51,12 +51,19 @@ func compare(a, b uint64) int {
 	return 0
 }
 
-// linksText writes how many links a bound holds. Some settings have no limit and are near the largest number.
-func linksText(n uint64) string {
+// limitText writes how many links a bound holds. Some settings have no limit and are near the largest number.
+func limitText(n uint64) string {
 	if n > math.MaxInt64/2 {
 		return "no limit"
 	}
 	return group(n)
+}
+
+func linksText(n uint64) string {
+	if n > math.MaxInt64/2 {
+		return limitText(n)
+	}
+	return limitText(n) + " links"
 }
 
 // WriteTable writes the plan as a table for people: what is to be changed or cannot be, or with all of it what is right

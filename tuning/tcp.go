@@ -59,6 +59,7 @@ const ipSysctl = "Documentation/networking/ip-sysctl.rst"
 var tcpKnobs = []knob{
 	{
 		key: "net.ipv4.tcp_mem", scope: global, unit: "pages of all connections: low, pressure, max",
+		rule:   "max: 2 × links, at most 0.4 × memory; pressure: 0.75 × max; low: 0.5 × max; in pages, never lowered",
 		why:    "a connection with any data waiting is charged whole pages; above max the kernel drops what is sent and resets connections",
 		risk:   "so much memory may go into connections' data",
 		source: ipSysctl + "; net/ipv4/tcp.c tcp_init_mem",
@@ -69,28 +70,33 @@ var tcpKnobs = []knob{
 	},
 	{
 		key: "net.ipv4.tcp_max_syn_backlog", scope: perNamespace, unit: "half-open connections of one listener",
+		rule:   "65,535, never lowered",
 		why:    "it counts only where SYN cookies are off, and does no harm",
 		source: ipSysctl + "; net/ipv4/tcp_input.c tcp_conn_request",
 		want:   func(_ *sizing, now string) (string, string) { return raised(now, backlog), "" },
 	},
 	{
 		key: "net.ipv4.tcp_syncookies", scope: perNamespace, unit: "mode",
+		rule:   "1",
 		why:    "cookies when a listener's queue is full: without them a flood of SYNs shuts clients out, always on they cost window scaling",
 		source: ipSysctl, want: exactly("1"),
 	},
 	{
 		key: "net.ipv4.tcp_abort_on_overflow", scope: perNamespace, unit: "0 or 1",
+		rule:   "0",
 		why:    "a reset in a reconnect storm makes every client come back at once",
 		source: ipSysctl, want: exactly("0"),
 	},
 	{
 		key: "net.ipv4.tcp_synack_retries", scope: perNamespace, unit: "retries",
+		rule:   "at most 3",
 		why:    "a half-open connection of a peer that is gone ends after 15 s instead of a minute",
 		risk:   "clients behind very lossy radio may need another try",
 		source: ipSysctl, want: atMost(3),
 	},
 	{
 		key: "net.ipv4.tcp_rmem", scope: perNamespace, unit: "bytes of one connection: least, first, most",
+		rule:   "4,096, 131,072 and 1,048,576 where the last is larger",
 		why:    "one uploader may fill a mebibyte, and the first window is 64 KiB; idle links cost nothing either way",
 		risk:   "a single download by this box over a long, fast path is slower",
 		source: ipSysctl + "; man 7 tcp",
@@ -98,6 +104,7 @@ var tcpKnobs = []knob{
 	},
 	{
 		key: "net.ipv4.tcp_wmem", scope: perNamespace, unit: "bytes of one connection: least, first, most",
+		rule:   "4,096, 16,384 and 262,144 where the last is larger",
 		why:    "what one peer that stopped reading can hold in the kernel, where TCP_NOTSENT_LOWAT is not set",
 		risk:   "a single upload by this box over a long, fast path is slower",
 		source: ipSysctl + "; man 7 tcp",
@@ -105,6 +112,7 @@ var tcpKnobs = []knob{
 	},
 	{
 		key: "net.ipv4.tcp_max_orphans", scope: global, unit: "connections without a process",
+		rule:   "links / 2, never lowered",
 		why:    "a drain or a crash leaves connections with data unsent; beyond this number they are reset",
 		risk:   "up to 64 KB each in the worst case",
 		source: ipSysctl,
@@ -112,6 +120,7 @@ var tcpKnobs = []knob{
 	},
 	{
 		key: "net.ipv4.tcp_orphan_retries", scope: perNamespace, unit: "retries; 0 means 8",
+		rule:   "at most 3",
 		why:    "a connection that nobody owns any more, to a peer that is gone, holds its memory shorter",
 		source: ipSysctl + "; net/ipv4/tcp_timer.c tcp_orphan_retries",
 		want: func(_ *sizing, now string) (string, string) {
@@ -123,17 +132,20 @@ var tcpKnobs = []knob{
 	},
 	{
 		key: "net.ipv4.tcp_max_tw_buckets", scope: perNamespace, unit: "connections in TIME_WAIT",
+		rule:   "links / 4, never lowered",
 		why:    "256 bytes each; beyond it TIME_WAIT is skipped",
 		source: ipSysctl,
 		want:   func(s *sizing, now string) (string, string) { return raised(now, timeWaits(s.links)), "" },
 	},
 	{
 		key: "net.ipv4.tcp_fin_timeout", scope: perNamespace, unit: "seconds",
+		rule:   "at most 15",
 		why:    "a closed connection whose peer never closes holds its memory shorter",
 		source: ipSysctl, want: atMost(15),
 	},
 	{
 		key: "net.ipv4.tcp_slow_start_after_idle", scope: perNamespace, unit: "0 or 1",
+		rule:   "0 without bbr",
 		why:    "a push of more than 14 KB to a link that was silent goes out at once",
 		source: ipSysctl + "; include/net/tcp.h tcp_slow_start_after_idle_check",
 		want: func(s *sizing, _ string) (string, string) {
@@ -145,6 +157,7 @@ var tcpKnobs = []knob{
 	},
 	{
 		key: "net.ipv4.tcp_congestion_control", scope: perNamespace, unit: "name",
+		rule:   "[tuning] congestion",
 		why:    "it is the operator's choice: [tuning] congestion",
 		source: ipSysctl,
 		want: func(s *sizing, now string) (string, string) {
@@ -161,11 +174,13 @@ var tcpKnobs = []knob{
 	},
 	{
 		key: "net.ipv4.tcp_no_metrics_save", scope: perNamespace, unit: "0 or 1",
+		rule:   "1",
 		why:    "what the kernel remembers of a mobile client's address is stale, and is 165 bytes for each",
 		source: ipSysctl, want: exactly("1"),
 	},
 	{
 		key: "net.ipv4.tcp_migrate_req", scope: perNamespace, unit: "0 or 1",
+		rule:   "1 where there are several listeners",
 		why:    "connections that wait at a listener which is closed move to another one of its group",
 		source: ipSysctl + "; net/core/sock_reuseport.c",
 		want: func(s *sizing, _ string) (string, string) {
@@ -177,6 +192,7 @@ var tcpKnobs = []knob{
 	},
 	{
 		key: "net.ipv4.ip_local_reserved_ports", scope: perNamespace, unit: "ports",
+		rule:   "the gateway's ports that outgoing connections might take, beside those that are there",
 		why:    "no outgoing connection takes a port of the gateway's while it restarts",
 		source: ipSysctl, want: reservedPorts,
 	},

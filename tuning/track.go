@@ -12,6 +12,7 @@ func (s *sizing) tracks() bool {
 var trackKnobs = []knob{
 	{
 		key: "net.netfilter.nf_conntrack_max", scope: globalShown, unit: "connections",
+		rule:   "2 × links where connections are tracked, never lowered",
 		why:    "each link is an entry; a full table drops packets without a word",
 		risk:   "about 320 bytes for each entry",
 		source: "Documentation/networking/nf_conntrack-sysctl.rst",
