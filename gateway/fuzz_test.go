@@ -6,7 +6,9 @@ import (
 	"testing"
 
 	"edged/batch"
+	"edged/delivery"
 	"edged/linkpool"
+	"edged/relay"
 	"edged/wire"
 )
 
@@ -19,12 +21,17 @@ func FuzzRead(f *testing.F) {
 	f.Add(wire.AppendBye(wire.AppendPing(nil, 7), 200, 9, "why"), uint16(5), true)
 	f.Add(wire.AppendAck(nil, 1, 2, 3), uint16(1), true)
 	f.Add([]byte{255, 255, 3, 1}, uint16(9), false)
+	f.Add(wire.AppendAck(wire.AppendAck(nil, 4, 2, 2, 99), 0, 1<<31), uint16(7), true)
 	b := newBench(f, 1, func(c *Config) { c.MaxFrame = 300 })
 	f.Fuzz(func(t *testing.T, in []byte, cut uint16, welcomed bool) {
 		name := fresh(t, b)
 		b.turn(func() {
 			if welcomed {
 				b.s.carryOut(0, batch.AppendBind(nil, b.s.name(name.place, name.uniq), 0, batch.Bind{}))
+				for i := range 5 { // so that an ACK may mean something
+					p := batch.Push{MsgID: []byte{'m', byte('0' + i)}, Ack: batch.AckRequired}
+					b.s.carryOut(0, batch.AppendPush(nil, batch.ToLink(b.s.name(name.place, name.uniq)), 0, p))
+				}
 			}
 			var kept []byte
 			for rest := in; len(rest) > 0; {
@@ -50,7 +57,19 @@ func FuzzCarryOut(f *testing.F) {
 	f.Add(batch.AppendBind(nil, l, 4, batch.Bind{User: []byte("u"), Device: []byte("d")}))
 	f.Add(batch.AppendClose(nil, batch.ToLink(l), 5, batch.Close{Reason: 300, Text: []byte("t")}))
 	f.Add(batch.AppendJoin(nil, batch.ToEveryone(), 6, "room"))
-	b := newBench(f, 1, func(c *Config) { c.MaxFrame = 300 })
+	f.Add(batch.AppendLeave(batch.AppendJoin(nil, batch.ToUser("u"), 0, "room"), batch.ToRoom("room"), 0, "room"))
+	f.Add(batch.AppendDataTo(batch.AppendPush(nil, batch.ToUser("u"), 2, batch.Push{Version: 3, MsgID: []byte("m"), Ack: batch.AckRequired}), batch.ToRoom("r"), 0, nil))
+	f.Add(batch.AppendPush(nil, batch.ToDevice("u", ""), 2, batch.Push{PackageID: 1, SeqID: 2, Count: 3, Version: 7, AllowGzip: true, TTLMs: 1}))
+	f.Add(batch.AppendPush(nil, batch.ToEveryone(), 2, batch.Push{Payload: make([]byte, 290), MsgID: []byte("m"), Ack: batch.AckSampled, AllowGzip: true}))
+	f.Add(batch.AppendClose(nil, batch.ToRoom("r"), 0, batch.Close{}))
+	f.Add(batch.AppendBind(batch.AppendPush(nil, batch.ToLink(l), 0, batch.Push{Version: 1}), l, 0, batch.Bind{User: []byte("v"), Synced: 1 << 63}))
+	log := &FakeLog{}
+	b := newBenchOf(f, 1, func(o *Options) {
+		o.Config.MaxFrame, o.Offline = 300, log
+		o.Delivery = delivery.Default()
+		o.Delivery.Window, o.Delivery.GzipMin, o.Delivery.Sample = 2, 1, 1
+	})
+	b.on(func() { b.s.casting.atOnce = 0 })
 	f.Fuzz(func(t *testing.T, in []byte) {
 		name := fresh(t, b)
 		b.turn(func() {
@@ -60,15 +79,22 @@ func FuzzCarryOut(f *testing.F) {
 			b.s.carryOut(0, items)
 			// The same, all of it for the live link.
 			for it := batch.DownItems(in); ; {
-				item, _, ok := it.Next()
+				item, raw, ok := it.Next()
 				if !ok {
 					break
 				}
 				var d batch.DownItem
 				if batch.ParseDownItem(item, &d) == nil {
 					d.Target, d.Link = batch.TargetLink, target
+					b.s.writtenOf = nil
 					b.s.operation(0, &d)
 				}
+				// And as what goes to all shards.
+				b.s.carryOut(relay.NoManager, batch.AppendJoin(nil, batch.ToLink(target), 0, string(d.Room)))
+				if c, ok := b.g.newCast(0, item).(*cast); ok {
+					b.s.takeCast(c)
+				}
+				b.s.carryOut(relay.NoManager, raw)
 			}
 		})
 		b.on(func() { b.finish(t, name) })
@@ -102,8 +128,16 @@ func fresh(t *testing.T, b *bench) linkName {
 
 // finish ends the link, if it has not ended, and looks at what the Manager was told of it.
 func (b *bench) finish(t *testing.T, name linkName) {
+	for len(b.s.casting.walks) > 0 {
+		b.s.runWalks()
+	}
 	if l := b.s.links.Get(name.place, name.uniq); l != nil {
 		b.s.end(name.place, name.uniq, l, ending{reason: wire.ByeKicked})
+	}
+	if b.s.links.Len() == 0 {
+		if n := b.s.rooms.Len() + b.s.windows.Pushes() + b.s.orders.Len() + len(b.s.replays.by) + len(b.s.syncing.stuck) + b.s.casting.bytes + b.g.directory.Devices(); n != 0 {
+			t.Errorf("left behind: %+v", b.s.stats())
+		}
 	}
 	b.s.managers.flush(b.s)
 	opened, closed := 0, 0

@@ -101,6 +101,7 @@ type Counters struct {
 	Doubles        uint64 // messages dropped because they had their turn
 	Behind         uint64 // messages left to the log because their link did not take them
 	DataDropped    uint64 // DATA dropped or refused because its link did not take it
+	SyncsDropped   uint64 // devices of which it was not stored how far they have everything; they get some messages again
 	BusItems       uint64 // items that came by Redis or from an operator
 	BusNotHere     uint64 // of them, those for users and rooms that are not here
 	Stalls         uint64 // times that a link was not read for want of room towards its Manager
@@ -182,6 +183,9 @@ func (s *shard) stats() ShardStats {
 	st.Doubles += s.orders.Doubles()
 	if s.number == 0 {
 		st.Dropped[DropMalformed] += s.g.malformed.Load()
+		if s.g.syncs != nil {
+			st.SyncsDropped = s.g.syncs.dropped.Load()
+		}
 	}
 	for i := range s.managers.list {
 		st.ItemsOut += s.managers.list[i].items

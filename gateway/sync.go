@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"edged/linkpool"
@@ -147,7 +148,8 @@ type syncs struct {
 
 	mu      sync.Mutex // guards what follows
 	pending map[registry.Name]uint64
-	dropped uint64
+
+	dropped atomic.Uint64
 }
 
 // maxSyncs bounds what waits while Redis is away. A device of which the word is dropped gets some messages again.
@@ -165,7 +167,7 @@ func newSyncs(store OfflineLog, log *slog.Logger) *syncs {
 func (y *syncs) add(n registry.Name, v uint64) {
 	y.mu.Lock()
 	if old, known := y.pending[n]; !known && len(y.pending) >= maxSyncs {
-		y.dropped++
+		y.dropped.Add(1)
 	} else if v > old {
 		y.pending[n] = v
 	}
