@@ -26,6 +26,7 @@ func with(t *testing.T, key, now string, change func(*tuning.Machine, *tuning.Go
 	return e
 }
 
+// A table of cases, long because the knobs are many.
 func TestKnobs(t *testing.T) {
 	bbr := func(m *tuning.Machine, _ *tuning.Goal) {
 		m.Settings["proc/sys/net/ipv4/tcp_congestion_control"] = tuning.Setting{Value: "bbr"}
