@@ -2,8 +2,12 @@ package handover_test
 
 import (
 	"fmt"
+	"os"
+	"runtime"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // BenchmarkUpgrade replaces a process with so many links, again and again, and tells how long they stood still and how long
@@ -39,4 +43,76 @@ func BenchmarkUpgrade(b *testing.B) {
 			})
 		}
 	}
+}
+
+// BenchmarkDeposit adds and releases links in bursts, as a reactor does, with a keeper process at the other end.
+func BenchmarkDeposit(b *testing.B) {
+	for _, burst := range []int{1, 16, 64} {
+		b.Run(fmt.Sprintf("burst-%d", burst), func(b *testing.B) {
+			socket := keeperSocket(b)
+			p := startKeeper(b, socket)
+			k, _ := openKeeping(b, socket)
+			defer k.Close()
+			d := k.Deposit()
+			fds := files(b, 64)
+			b.ReportAllocs()
+			n := uint64(0)
+			for b.Loop() {
+				d.Add(n, fds[n%64])
+				if n >= 1000 {
+					d.Release(n - 1000)
+				}
+				if n++; n%uint64(burst) == 0 {
+					for d.Flush(); d.Waiting(); d.Flush() {
+						runtime.Gosched() // the keeper is behind
+					}
+				}
+			}
+			until(b, "the keeper to have done it", func() bool { links, _, _ := p.figures(); return links <= 1000 })
+			if s := d.Stats(); s.Unkept > 0 {
+				b.Errorf("%+v", s)
+			}
+		})
+	}
+}
+
+// BenchmarkTake is what a gateway that follows a dead one waits for.
+func BenchmarkTake(b *testing.B) {
+	const links = 15000
+	socket := keeperSocket(b)
+	p := startKeeper(b, socket)
+	k, _ := openKeeping(b, socket)
+	d := k.Deposit()
+	fds := files(b, 64)
+	_, files, _ := p.figures()
+	before := p.memory()
+	for i := range links {
+		d.Add(uint64(i), fds[i%64])
+		for i%64 == 0 && d.Waiting() {
+			d.Flush()
+		}
+	}
+	until(b, "all of them", func() bool { d.Flush(); n, f, _ := p.figures(); return n == links && f >= files+links })
+	perLink := float64(p.memory()-before) / links
+	for b.Loop() {
+		if err := k.Take(func(_ uint64, fd int) { _ = unix.Close(fd) }); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(perLink, "keeper-B/link")
+	k.Close()
+}
+
+// memory returns the resident bytes of a process.
+func (p *process) memory() int {
+	p.t.Helper()
+	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.pid))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var size, resident int
+	if _, err := fmt.Sscan(string(statm), &size, &resident); err != nil {
+		p.t.Fatal(err)
+	}
+	return resident * os.Getpagesize()
 }

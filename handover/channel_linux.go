@@ -91,6 +91,10 @@ func (c *channel) receive(ctx context.Context, at time.Time) (message, error) {
 	var err error
 	e := c.raw.Read(func(s uintptr) bool {
 		n, oobn, flags, _, err = unix.Recvmsg(int(s), c.buf, c.oob, unix.MSG_CMSG_CLOEXEC)
+		if errors.Is(err, unix.ECONNRESET) {
+			// The other process ended with something unread; what it had said before is still to be heard (unix_release_sock).
+			n, oobn, flags, _, err = unix.Recvmsg(int(s), c.buf, c.oob, unix.MSG_CMSG_CLOEXEC)
+		}
 		return !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
 	})
 	switch {

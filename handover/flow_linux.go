@@ -56,7 +56,7 @@ func finBytes(state uint8) (received, sent uint64) {
 		return 1, 0
 	case unix.BPF_TCP_FIN_WAIT1, unix.BPF_TCP_FIN_WAIT2:
 		return 0, 1
-	case unix.BPF_TCP_CLOSING, unix.BPF_TCP_LAST_ACK, unix.BPF_TCP_TIME_WAIT:
+	case unix.BPF_TCP_CLOSING, unix.BPF_TCP_LAST_ACK, unix.BPF_TCP_TIME_WAIT, unix.BPF_TCP_CLOSE: // reset ones are closed too
 		return 1, 1
 	}
 	return 0, 0

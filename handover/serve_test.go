@@ -26,9 +26,14 @@ func TestMain(m *testing.M) {
 		os.Exit(playCheck())
 	case "listen":
 		os.Exit(playListen())
+	case "depositor":
+		os.Exit(playDepositor())
+	case "writer":
+		os.Exit(playWriter())
 	case "keeper":
 		os.Exit(playKeeper())
 	}
+	_ = os.Setenv("GORACE", "atexit_sleep_ms=0") // each process would wait a second at its end
 	os.Exit(m.Run())
 }
 
@@ -226,7 +231,7 @@ func (s *server) reload(mode, fault, path, freeze string) bool {
 	}
 	s.echo.spoil = spoilers[fault]
 	if fault == "none" {
-		_ = unix.Setrlimit(unix.RLIMIT_AS, &unix.Rlimit{Cur: 1 << 40, Max: 1 << 40})
+		_ = unix.Setrlimit(unix.RLIMIT_AS, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY})
 	}
 	u, err := handover.NewUpgrader(o, s.echo)
 	if err == nil {
@@ -263,7 +268,7 @@ var spoilers = map[string]func([]handover.Part){
 			_, err = fmt.Sscan(string(statm), &pages)
 		}
 		if err == nil { // half of what the part wants
-			err = unix.Setrlimit(unix.RLIMIT_AS, &unix.Rlimit{Cur: pages<<12 + 1<<29, Max: 1 << 40})
+			err = unix.Setrlimit(unix.RLIMIT_AS, &unix.Rlimit{Cur: pages<<12 + 1<<29, Max: unix.RLIM_INFINITY})
 		}
 		if err != nil {
 			panic(err)

@@ -1,0 +1,5 @@
+//go:build !cgo
+
+package handover_test
+
+const withCgo = false
