@@ -22,7 +22,7 @@ fuzz: ; tools/fuzz $(FUZZ)
 CHAOS ?= 2m 1000
 chaos: build ; tools/redis && EDGED_CHAOS='$(CHAOS)' $(GO) test -tags e2e -count 1 -timeout 30m -run TestChaos -v ./tests
 
-tune-vm: build ; tests/lab/vm --queues 4 --suite bookworm --timeout 1800 --copy bin/edged:/usr/bin/edged --copy tests/lab/tune:/lab/tune --beside 'while sleep 1; do bin/edged swarm --target $$ADDR:7000 --login none --silent --links 400 --duration 10m --quiet; done >/dev/null 2>&1' -- bash /lab/tune $(SEED)
+tune-vm: build ; tests/lab/vm --queues 4 --suite bookworm --timeout 1800 --copy bin/edged:/usr/bin/edged --copy tests/lab/tune:/lab/tune --beside 'while sleep 1; do bin/edged swarm --target $$ADDR:7000 --login none --silent --links 4000 --duration 10m --quiet; done >/dev/null 2>&1' -- bash /lab/tune $(SEED)
 
 bench: ; $(GO) run ./bench/run -rounds '$(or $(ROUNDS),5)' -only '$(ONLY)' -base '$(BASE)' -json '$(JSON)'
 
