@@ -34,8 +34,9 @@ type replay struct {
 	at      int    // the next of entries
 	last    uint64 // version given out, as the log said
 	more    bool   // the log has more than entries
-	behind  bool   // it had, and all of it was not sent yet
+	behind  bool   // it had, or some of them were not kept, and not all of it was sent yet
 	asked   bool
+	waits   int    // bytes of live messages that are held since it began, or since it had caught up
 	again   bool // something came that the answer under way may not have
 	put     *putOff
 	fails   int
@@ -58,13 +59,13 @@ type replays struct {
 }
 
 // busy says that what the log has goes before everything that has a version.
-func (r *replay) busy() bool { return r.at < len(r.entries) || r.put != nil || r.behind }
+func (r *replay) busy() bool { return r.at < len(r.entries) || r.behind }
 
 const (
 	replayPage   = 128
 	replayWithin = 5 * time.Second
 	replayTick   = time.Second // after which a link that took no more is tried again
-	replayKeep   = 64 << 10    // bytes of entries that are kept for a link that takes no more
+	replayKeep   = 64 << 10    // bytes of entries that are kept for a link that takes no more, and of live messages that are held
 	replayRetry  = time.Second // replays.retry
 	maxReplayGap = 30 * time.Second
 )
@@ -221,14 +222,14 @@ func (s *shard) waitForLink(place uint32, r *replay) {
 	}
 	if e := &r.entries[r.at]; left > replayKeep {
 		r.put = &putOff{e.Ack, entrySize(e)}
-		r.entries, r.at = nil, 0
+		r.entries, r.at, r.behind = nil, 0, true
 	}
 	s.deadlines.Earlier(place, s.now().Deadline(replayTick))
 }
 
 // caughtUp ends a replay that has sent all the log had. What is still missing will not come from there.
 func (s *shard) caughtUp(place, uniq uint32, l *link, r *replay) {
-	r.behind = false
+	r.behind, r.waits = false, 0
 	if r.last > r.after {
 		l.order = s.orders.Gone(l.order, delivery.Millis(s.now()), r.after+1, r.last+1)
 	}

@@ -405,8 +405,7 @@ func TestStoredTooLarge(t *testing.T) {
 func TestSlowLinkIsLeftToTheLog(t *testing.T) {
 	t.Parallel()
 	for _, ack := range []batch.Ack{batch.AckNone, batch.AckRequired} {
-		var x *logRig
-		x = newLogRig(t, func(o *gateway.Options) {
+		x := newLogRig(t, func(o *gateway.Options) {
 			o.Slow = gateway.DefaultSlow()
 			o.Slow.Bytes = 8 << 10
 			o.Delivery.Window = 100
@@ -417,8 +416,8 @@ func TestSlowLinkIsLeftToTheLog(t *testing.T) {
 		go func() {
 			for v := range uint64(n) {
 				p := quick.push()
-				if p.Version != v+1 {
-					t.Errorf("version %d, not %d", p.Version, v+1)
+				if p.Version != v+1 || p.Flags&wire.FlagLate != 0 {
+					t.Errorf("version %d with flags %b, not %d", p.Version, p.Flags, v+1)
 				}
 				if ack == batch.AckRequired {
 					quick.ack(p.TID)

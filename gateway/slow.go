@@ -185,17 +185,25 @@ func (s *shard) takes(l *link, ack batch.Ack, size int) bool {
 	return l.flags&blocked == 0 || s.mayWait(l) && s.loop.Unsent(l.conn)+size < s.g.slow.Bytes
 }
 
-// leftToLog leaves a live message with a version to the log, if the link does not take it or has earlier ones waiting there.
+// leftToLog leaves a live message with a version to the log, if the link does not take it, has earlier ones waiting there, or
+// too much is held for it while the log is asked.
 func (s *shard) leftToLog(place, uniq uint32, l *link, d *batch.DownItem) bool {
 	if s.g.policies[classStored] != policyLog || !s.logged(l) {
 		return false
 	}
-	if l.flags&replaying != 0 && s.replays.by[place].busy() || !s.takes(l, d.Push.Ack, len(d.Push.Payload)+len(d.Push.MsgID)) {
+	size := len(d.Push.Payload) + len(d.Push.MsgID)
+	left := !s.takes(l, d.Push.Ack, size)
+	if !left && l.flags&replaying != 0 {
+		r := s.replays.by[place]
+		if left = r.busy() || r.waits > replayKeep; !left && s.orders.Turn(l.order) != d.Push.Version {
+			r.waits += size
+		}
+	}
+	if left {
 		s.count.Behind++
 		s.replay(place, uniq, l)
-		return true
 	}
-	return false
+	return left
 }
 
 // overfull does what the settings say about a push that the link did not take. It returns false where the link has ended, or
