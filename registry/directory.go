@@ -2,7 +2,6 @@ package registry
 
 import (
 	"hash/maphash"
-	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -28,115 +27,104 @@ const parts = 256
 
 // part is the users of one hash.
 type part struct {
-	mu      sync.Mutex // guards what follows
-	users   map[string]account
-	devices int
-	_       [40]byte // a cache line for each lock: reactors look up side by side
+	mu   sync.Mutex // guards what follows
+	book book
+	_    [40]byte // a cache line for each lock: reactors look up side by side
 }
 
 // NewDirectory returns one without links.
 func NewDirectory() *Directory {
 	d := &Directory{seed: maphash.MakeSeed()}
 	for i := range d.parts {
-		d.parts[i].users = make(map[string]account)
+		d.parts[i].book.init()
 	}
 	return d
 }
 
-func (d *Directory) part(user []byte) *part {
-	return &d.parts[maphash.Bytes(d.seed, user)%parts]
+func (d *Directory) part(user []byte) (*part, uint64) {
+	h := maphash.Bytes(d.seed, user)
+	return &d.parts[h%parts], h
 }
 
 // Put makes l the link of the user's device. If there was another one, it returns that and true: the caller closes it. It keeps
 // neither slice.
 func (d *Directory) Put(user, device []byte, l Link) (old Link, replaced bool) {
-	p := d.part(user)
+	p, h := d.part(user)
 	p.mu.Lock()
-	a := p.users[string(user)]
-	i, found := a.find(device)
-	var name Name
-	if found {
-		old, replaced = a.seats[i].Link, a.seats[i].Link != l
-		a.seats[i].Link = l
-		name = Name{string(user), a.seats[i].Device}
+	if slot := p.book.find(d.seed, h, user, device); slot != none {
+		s := &p.book.seats[slot]
+		if old = s.link(); old != l {
+			replaced = true
+		} else {
+			old = Link{}
+		}
+		s.set(l)
 	} else {
-		text := string(user) + string(device) // one allocation for both
-		name = Name{text[:len(user)], text[len(user):]}
-		a.add(Seat{name.Device, l})
-		p.users[name.User] = a
-		p.devices++
+		p.book.add(d.seed, h, user, device, l)
 	}
 	p.mu.Unlock()
-	d.tell(name)
-	if !replaced {
-		old = Link{}
-	}
+	d.tell(user, device)
 	return old, replaced
 }
 
 // Remove takes l out, and returns false where it is not, or no longer, the link of the user's device.
 func (d *Directory) Remove(user, device []byte, l Link) bool {
-	p := d.part(user)
+	p, h := d.part(user)
 	p.mu.Lock()
-	a := p.users[string(user)]
-	i, found := a.find(device)
-	if !found || a.seats[i].Link != l {
+	slot := p.book.find(d.seed, h, user, device)
+	if slot == none || p.book.seats[slot].link() != l {
 		p.mu.Unlock()
 		return false
 	}
-	name := Name{string(user), a.seats[i].Device}
-	a.remove(i)
-	if len(a.seats) == 0 {
-		delete(p.users, name.User)
-	} else {
-		p.users[name.User] = a
-	}
-	p.devices--
+	p.book.remove(d.seed, h, slot)
 	p.mu.Unlock()
-	d.tell(name)
+	d.tell(user, device)
 	return true
 }
 
 // Links appends the links of all devices of the user to dst, in no order. It is one look-up and does not allocate where dst
 // has room.
 func (d *Directory) Links(user []byte, dst []Link) []Link {
-	p := d.part(user)
+	p, h := d.part(user)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, s := range p.users[string(user)].seats {
-		dst = append(dst, s.Link)
+	for slot := p.book.first(h, user); slot != none; slot = p.book.seats[slot].next {
+		dst = append(dst, p.book.seats[slot].link())
 	}
 	return dst
 }
 
 // Link returns the link of the user's device, and false where there is none. It does not allocate.
 func (d *Directory) Link(user, device []byte) (Link, bool) {
-	p := d.part(user)
+	p, h := d.part(user)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	a := p.users[string(user)]
-	if i, ok := a.find(device); ok {
-		return a.seats[i].Link, true
+	if slot := p.book.find(d.seed, h, user, device); slot != none {
+		return p.book.seats[slot].link(), true
 	}
 	return Link{}, false
 }
 
 // Seats returns the devices of the user and their links, in no order. It is for people who look: Links is for messages.
-func (d *Directory) Seats(user []byte) []Seat {
-	p := d.part(user)
+func (d *Directory) Seats(user []byte) (all []Seat) {
+	p, h := d.part(user)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.Clone(p.users[string(user)].seats)
+	for slot := p.book.first(h, user); slot != none; slot = p.book.seats[slot].next {
+		s := &p.book.seats[slot]
+		all = append(all, Seat{string(p.book.deviceOf(s)), s.link()})
+	}
+	return all
 }
 
 // Users returns how many users have a link.
 func (d *Directory) Users() int {
-	return d.sum(func(p *part) int { return len(p.users) })
+	return d.sum(func(p *part) int { return p.book.users })
 }
 
 // Devices returns how many links there are.
 func (d *Directory) Devices() int {
-	return d.sum(func(p *part) int { return p.devices })
+	return d.sum(func(p *part) int { return p.book.live })
 }
 
 func (d *Directory) sum(count func(*part) int) (n int) {
@@ -154,16 +142,16 @@ func (d *Directory) names(i int, dst []Name) []Name {
 	p := &d.parts[i]
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for user, a := range p.users {
-		for _, s := range a.seats {
-			dst = append(dst, Name{user, s.Device})
+	for i := range p.book.seats {
+		if s := &p.book.seats[i]; !s.free {
+			dst = append(dst, Name{string(p.book.userOf(s)), string(p.book.deviceOf(s))})
 		}
 	}
 	return dst
 }
 
-func (d *Directory) tell(name Name) {
+func (d *Directory) tell(user, device []byte) {
 	if f := d.changed.Load(); f != nil {
-		(*f)(name)
+		(*f)(Name{string(user), string(device)})
 	}
 }
