@@ -36,7 +36,7 @@ type replay struct {
 	more    bool   // the log has more than entries
 	behind  bool   // it had, or some of them were not kept, and not all of it was sent yet
 	asked   bool
-	waits   int    // bytes of live messages that are held since it began, or since it had caught up
+	waits   int  // bytes of live messages that are held since it began, or since it had caught up
 	again   bool // something came that the answer under way may not have
 	put     *putOff
 	fails   int

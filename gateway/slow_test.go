@@ -78,27 +78,7 @@ func TestSlowClosed(t *testing.T) {
 			return ended && told[uint64(n)-1] > 0
 		}
 		m.until("the last one", count)
-		got := map[uint64]bool{}
-		for {
-			body, err := c.next(patience)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if wire.Kind(body[0]) == wire.KindBye {
-				if why := wire.ParseBye(body[1:]).Reason; why != wire.ByeSlow {
-					t.Errorf("%s: BYE %v", class, why)
-				}
-				break
-			}
-			var k uint64
-			if wire.Kind(body[0]) == wire.KindData {
-				_, _ = fmt.Sscanf(string(body[1:]), "%06d", &k)
-			} else {
-				p, _ := wire.ParsePush(body[1:])
-				_, _ = fmt.Sscanf(string(p.Payload), "%06d", &k)
-			}
-			got[k] = true
-		}
+		got := c.numbersToBye(wire.ByeSlow)
 		for k := range uint64(n) {
 			want := 1
 			if got[k] && class != "required" {
@@ -110,6 +90,32 @@ func TestSlowClosed(t *testing.T) {
 			}
 		}
 		r.balanced()
+	}
+}
+
+// numbersToBye reads DATA and pushes of filler up to a BYE, and returns their numbers.
+func (c *client) numbersToBye(want wire.Reason) map[uint64]bool {
+	c.t.Helper()
+	got := map[uint64]bool{}
+	for {
+		body, err := c.next(patience)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		payload := body[1:]
+		switch wire.Kind(body[0]) {
+		case wire.KindBye:
+			if why := wire.ParseBye(payload).Reason; why != want {
+				c.t.Errorf("BYE %v, not %v", why, want)
+			}
+			return got
+		case wire.KindPush:
+			p, _ := wire.ParsePush(payload)
+			payload = p.Payload
+		}
+		var k uint64
+		_, _ = fmt.Sscanf(string(payload), "%06d", &k)
+		got[k] = true
 	}
 }
 
