@@ -107,7 +107,7 @@ const (
 func newCasting() casting { return casting{perTurn: walkLinks, atOnce: smallRoom} }
 
 // full says that no cast should be taken before some are through.
-func (c *casting) full() bool { return len(c.walks) >= maxWalks || c.bytes >= maxWalking }
+func (a *casting) full() bool { return len(a.walks) >= maxWalks || a.bytes >= maxWalking }
 
 // takeCast begins to carry out a cast.
 func (s *shard) takeCast(c *cast) {
