@@ -2,12 +2,14 @@ package handover
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -135,16 +137,21 @@ func onlyFile(oob []byte) int {
 	return got
 }
 
-// receivedFiles appends the descriptors that came with a message.
+// receivedFiles appends the descriptors that came with a message. It does not allocate, as unix.ParseSocketControlMessage would: a
+// keeper's garbage would be more than what it keeps.
 func receivedFiles(fds []int, oob []byte) []int {
-	messages, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		return fds
-	}
-	for i := range messages {
-		if got, err := unix.ParseUnixRights(&messages[i]); err == nil {
-			fds = append(fds, got...)
+	for len(oob) >= unix.SizeofCmsghdr {
+		head := (*unix.Cmsghdr)(unsafe.Pointer(&oob[0]))
+		if head.Len < unix.SizeofCmsghdr || uint64(head.Len) > uint64(len(oob)) {
+			break
 		}
+		n := int(head.Len)
+		if head.Level == unix.SOL_SOCKET && head.Type == unix.SCM_RIGHTS {
+			for data := oob[unix.CmsgLen(0):n]; len(data) >= 4; data = data[4:] {
+				fds = append(fds, int(int32(binary.NativeEndian.Uint32(data))))
+			}
+		}
+		oob = oob[min(unix.CmsgSpace(n-unix.CmsgLen(0)), len(oob)):]
 	}
 	return fds
 }

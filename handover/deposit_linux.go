@@ -11,7 +11,7 @@ import (
 
 const (
 	addBatch       = 64       // descriptors of one message: more make each no cheaper (0.5 µs)
-	mostWaiting    = 4096     // descriptors that wait for a keeper which is slow: beyond them they are not kept
+	mostWaiting    = 4096     // descriptors that wait for a keeper which is slow: beyond them they are added again later
 	mostUnreleased = 64 << 10 // keys to release that wait: beyond them the keeper is given up and told anew
 )
 
@@ -26,6 +26,7 @@ type Deposit struct {
 	addKeys    []uint64 // to add, with their descriptors
 	addFDs     []int32
 	releases   []uint64 // sent before what is to be added: a key may be used again
+	missed     bool     // something was not added: there was no room
 	buf        []byte
 	oob        []byte
 	stats      DepositStats
@@ -37,7 +38,7 @@ type DepositStats struct {
 	Released uint64
 	Messages uint64
 	Put      uint64 // messages that the keeper had no room for yet
-	Unkept   uint64 // links that would not survive: too many waited
+	Missed   uint64 // adds for which there was no room
 }
 
 // Deposit returns a new way to the keeper. It begins with everything to be added: the first Flush says so, if a keeper was lost
@@ -51,11 +52,15 @@ func (k *Keeping) Deposit() *Deposit {
 	return d
 }
 
-// Add has fd kept under key, in place of what is kept under it. The descriptor must stay open until Flush has returned or the
-// key is released.
+// Room returns how many descriptors can be added before the keeper has taken some.
+func (d *Deposit) Room() int { return mostWaiting - len(d.addKeys) }
+
+// Add has fd kept under key, in place of what is kept under it. The descriptor must stay open until its key is released. Without
+// Room it is not kept, until Flush asks for everything again.
 func (d *Deposit) Add(key uint64, fd int) {
-	if len(d.addKeys) >= mostWaiting {
-		d.stats.Unkept++
+	if d.Room() == 0 {
+		d.stats.Missed++
+		d.missed = true
 		return
 	}
 	d.addKeys, d.addFDs = append(d.addKeys, key), append(d.addFDs, int32(fd))
@@ -78,19 +83,23 @@ func (d *Deposit) Release(key uint64) {
 
 // Waiting says that Flush has something to do.
 func (d *Deposit) Waiting() bool {
-	return len(d.addKeys)+len(d.releases) > 0 || d.generation != d.k.generation.Load()
+	return len(d.addKeys)+len(d.releases) > 0 || d.missed || d.generation != d.k.generation.Load()
 }
 
-// Flush sends what is waiting, at the end of a turn. With again there is a new keeper that knows nothing: everything has to be
-// added once more, and Flush be called then.
+// Flush sends what is waiting, at the end of a turn. With again everything has to be added once more, over as many turns as Room
+// asks for: there is a new keeper that knows nothing, or one that was too slow and has missed something.
 func (d *Deposit) Flush() (again bool) {
 	if g := d.k.generation.Load(); g != d.generation {
 		d.generation = g
-		d.addKeys, d.addFDs, d.releases = d.addKeys[:0], d.addFDs[:0], d.releases[:0]
+		d.addKeys, d.addFDs, d.releases, d.missed = d.addKeys[:0], d.addFDs[:0], d.releases[:0], false
 		return true
 	}
 	if len(d.addKeys)+len(d.releases) > 0 {
 		d.flush()
+	}
+	if d.missed && len(d.addKeys) == 0 {
+		d.missed = false
+		return true
 	}
 	return false
 }

@@ -24,6 +24,7 @@ type echo struct {
 	torn     int
 	frozen   bool
 	stopped  bool
+	note     int                     // a descriptor that crosses by name
 	spoil    func(p []handover.Part) // what a test does to the parts
 }
 
@@ -51,7 +52,20 @@ func newEcho() (*echo, error) {
 	if err := unix.Listen(e.listener, 4096); err != nil {
 		return nil, err
 	}
-	return e, e.watch(e.listener)
+	if e.note, err = unix.MemfdCreate("note", unix.MFD_CLOEXEC); err == nil {
+		_, err = unix.Write(e.note, []byte("noted"))
+	}
+	return e, errors.Join(err, e.watch(e.listener))
+}
+
+// noted says what the descriptor that crosses by name has to say: nothing when it would cross to any child.
+func (e *echo) noted() string {
+	if flags, err := unix.FcntlInt(uintptr(e.note), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+		return "-"
+	}
+	b := make([]byte, 10)
+	n, _ := unix.Pread(e.note, b, 0)
+	return string(b[:max(n, 0)])
 }
 
 func (e *echo) watch(fd int) error {
@@ -191,7 +205,7 @@ func (l *echoLink) appendState(b []byte) []byte {
 	return append(b, l.half...)
 }
 
-func (e *echo) Files() []handover.File { return nil }
+func (e *echo) Files() []handover.File { return []handover.File{{Name: "a note", FD: e.note}} }
 
 func (e *echo) Pause(context.Context) error {
 	e.turn.Lock()
@@ -226,6 +240,12 @@ func (e *echo) Thaw(touched bool) {
 // loadEcho makes the product that a predecessor wrote. Nothing of it is touched.
 func loadEcho(p *handover.Predecessor, sections []handover.Section) (*echo, error) {
 	e := &echo{links: map[int]*echoLink{}}
+	if fd, ok := p.File("a note"); ok {
+		e.note = fd
+	}
+	if _, ok := p.File("another"); ok {
+		return nil, errors.New("a file that nobody passed")
+	}
 	for _, s := range sections {
 		switch s.Kind() {
 		case "poll":

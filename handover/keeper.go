@@ -35,7 +35,7 @@ type Keeper struct {
 	mu      sync.Mutex // guards all below
 	gateway *keeperConn
 	conns   map[*keeperConn]bool // all that are open
-	links   map[uint64]int       // descriptor by key
+	links   map[uint64]int32     // descriptor by key
 	memory  int                  // -1: none
 	crashes []time.Time          // the last ones
 	dropped int                  // since the last welcome
@@ -78,7 +78,7 @@ func NewKeeper(cfg KeeperConfig, log *slog.Logger) (*Keeper, error) {
 	}
 	return &Keeper{
 		cfg: cfg, log: log, listener: l, user: uint32(os.Geteuid()), waiting: make(chan struct{}, strangers),
-		conns: map[*keeperConn]bool{}, links: map[uint64]int{}, memory: -1,
+		conns: map[*keeperConn]bool{}, links: map[uint64]int32{}, memory: -1,
 	}, nil
 }
 
@@ -252,9 +252,9 @@ func (k *Keeper) add(c *keeperConn, m keeperMsg) error {
 	for i, fd := range m.fds {
 		key := m.key(i)
 		if old, ok := k.links[key]; ok {
-			closeFile(old)
+			closeFile(int(old))
 		}
-		k.links[key] = fd
+		k.links[key] = int32(fd)
 	}
 	k.counts.Added += uint64(len(m.fds))
 	if missing := m.len() - len(m.fds); missing > 0 {
@@ -267,7 +267,7 @@ func (k *Keeper) add(c *keeperConn, m keeperMsg) error {
 
 func (k *Keeper) release(key uint64) {
 	if fd, ok := k.links[key]; ok {
-		closeFile(fd)
+		closeFile(int(fd))
 		delete(k.links, key)
 		k.counts.Released++
 	}
@@ -291,7 +291,7 @@ func (k *Keeper) giveBack(c *keeperConn) error {
 		return err
 	}
 	for key, fd := range k.links {
-		if keys, fds = append(keys, key), append(fds, fd); len(keys) == mostFiles {
+		if keys, fds = append(keys, key), append(fds, int(fd)); len(keys) == mostFiles {
 			if err := send(); err != nil {
 				return err
 			}
@@ -355,7 +355,7 @@ func (k *Keeper) drop(why Dropped) {
 		k.counts.Dropped += uint64(n)
 	}
 	for _, fd := range k.links {
-		closeFile(fd)
+		closeFile(int(fd))
 	}
 	clear(k.links)
 	if k.memory >= 0 {

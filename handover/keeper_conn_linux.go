@@ -15,13 +15,14 @@ import (
 type keeperConn struct {
 	*net.UnixConn
 	buf, oob []byte
+	fds      []int
 }
 
 func newKeeperConn(c *net.UnixConn) *keeperConn {
-	return &keeperConn{c, make([]byte, keeperMessage), make([]byte, unix.CmsgSpace(4*mostFiles))}
+	return &keeperConn{UnixConn: c, buf: make([]byte, keeperMessage), oob: make([]byte, unix.CmsgSpace(4*mostFiles))}
 }
 
-// read returns the next message until at. Its descriptors are the caller's.
+// read returns the next message until at. Its descriptors are the caller's, its slices lent until the next read.
 func (c *keeperConn) read(at time.Time) (keeperMsg, error) {
 	if err := c.SetReadDeadline(at); err != nil {
 		return keeperMsg{}, err
@@ -34,16 +35,16 @@ func (c *keeperConn) read(at time.Time) (keeperMsg, error) {
 	if err != nil {
 		return keeperMsg{}, err
 	}
-	fds := receivedFiles(nil, c.oob[:oobn]) // some are missing (MSG_CTRUNC) when the table of descriptors is full
+	c.fds = receivedFiles(c.fds[:0], c.oob[:oobn]) // some are missing (MSG_CTRUNC) when the table of descriptors is full
 	m, err := parseKeeperMessage(c.buf[:n])
 	if err == nil && flags&unix.MSG_TRUNC != 0 {
 		err = errors.New("a message that is cut off")
 	}
 	if err != nil {
-		closeFiles(fds)
+		closeFiles(c.fds)
 		return keeperMsg{}, err
 	}
-	m.fds = fds
+	m.fds = c.fds
 	return m, nil
 }
 

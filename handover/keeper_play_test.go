@@ -41,7 +41,10 @@ func playKeeper() int {
 	go func() { done <- k.Serve(ctx) }()
 	fmt.Println("keeping")
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
-		if in.Text() == "stat" {
+		switch in.Text() {
+		case "links":
+			fmt.Println("links", k.Stats().Links)
+		case "stat":
 			fds, err := os.ReadDir("/proc/self/fd")
 			s := k.Stats()
 			fmt.Println("stat", s.Links, len(fds), s.Full, err)

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -39,6 +40,12 @@ type process struct {
 // startProcess starts this binary under another name, as a child that is gone when the test ends.
 func startProcess(t testing.TB, role string, env ...string) *process {
 	t.Helper()
+	return startIn(t, nil, role, env...)
+}
+
+// startIn does so with other attributes.
+func startIn(t testing.TB, attr *syscall.SysProcAttr, role string, env ...string) *process {
+	t.Helper()
 	inR, inW, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +63,7 @@ func startProcess(t testing.TB, role string, env ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := &exec.Cmd{Path: exe, Args: []string{role}, Env: append(os.Environ(), env...), Stdin: inR, Stdout: outW, Stderr: errW}
+	cmd := &exec.Cmd{Path: exe, Args: []string{role}, Env: append(os.Environ(), env...), Stdin: inR, Stdout: outW, Stderr: errW, SysProcAttr: attr}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -143,12 +150,18 @@ func children() map[int]string {
 func startEcho(t testing.TB) *process {
 	t.Helper()
 	p := startProcess(t, "echo")
+	p.serving()
+	return p
+}
+
+// serving waits until an echo says where it listens.
+func (p *process) serving() {
+	p.t.Helper()
 	port, err := strconv.Atoi(p.expect("serving")[0])
 	if err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
 	p.port = port
-	return p
 }
 
 // tell gives the process that serves a command.
@@ -209,8 +222,8 @@ func (p *process) stat() (links, torn int) {
 	w := p.expect("stat")
 	links, _ = strconv.Atoi(w[0])
 	torn, _ = strconv.Atoi(w[1])
-	if w[2] != "false" {
-		p.t.Error("it is frozen")
+	if w[2] != "false" || w[3] != "noted" {
+		p.t.Errorf("frozen: %s, the note says %q", w[2], w[3])
 	}
 	return links, torn
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -28,6 +29,9 @@ func TestMain(m *testing.M) {
 		os.Exit(playListen())
 	case "depositor":
 		os.Exit(playDepositor())
+	case "liar":
+		fmt.Println("born", os.Getpid())
+		os.Exit(playLiar())
 	case "writer":
 		os.Exit(playWriter())
 	case "keeper":
@@ -49,6 +53,8 @@ func playCheck() int {
 		fmt.Println("edged.toml:7: unknown key \"listner\"")
 		return 1
 	case "check-hangs":
+		time.Sleep(time.Minute)
+	case "called-off":
 		time.Sleep(time.Minute)
 	case "check-crashes":
 		_ = unix.Kill(os.Getpid(), unix.SIGKILL)
@@ -201,7 +207,9 @@ func (s *server) obey(words []string) bool {
 	switch words[0] {
 	case "stat":
 		s.echo.turn.Lock()
-		fmt.Println("stat", len(s.echo.links), s.echo.torn, s.echo.frozen)
+		var cpus unix.CPUSet
+		_ = unix.SchedGetaffinity(0, &cpus)
+		fmt.Println("stat", len(s.echo.links), s.echo.torn, s.echo.frozen, s.echo.noted(), cpus.Count())
 		s.echo.turn.Unlock()
 	case "quit":
 		return true
@@ -226,6 +234,9 @@ func (s *server) reload(mode, fault, path, freeze string) bool {
 	if freeze != "-" {
 		o.Config.Freeze, _ = time.ParseDuration(freeze)
 	}
+	if strings.HasPrefix(fault, "liar") {
+		o.Args = []string{"liar"}
+	}
 	if fault == "no-check" {
 		o.Check = nil
 	}
@@ -234,11 +245,32 @@ func (s *server) reload(mode, fault, path, freeze string) bool {
 		_ = unix.Setrlimit(unix.RLIMIT_AS, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY})
 	}
 	u, err := handover.NewUpgrader(o, s.echo)
+	if fault == "pinned" {
+		var first unix.CPUSet
+		first.Set(0)
+		runtime.LockOSThread()
+		_ = unix.SchedSetaffinity(0, &first)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if fault == "called-off" {
+		s.echo.spoil = func([]handover.Part) { time.AfterFunc(50*time.Millisecond, cancel) }
+	}
+	if fault == "busy" {
+		s.echo.spoil = func(p []handover.Part) {
+			if _, err := u.Upgrade(ctx); !errors.Is(err, handover.ErrBusy) {
+				panic(err)
+			}
+		}
+	}
 	if err == nil {
 		handover.SetRunningLimit(u, time.Second)
 		var r handover.Report
-		r, err = u.Upgrade(context.Background())
+		r, err = u.Upgrade(ctx)
 		if err == nil {
+			if _, err := u.Upgrade(ctx); !errors.Is(err, handover.ErrHandedOver) {
+				panic(err)
+			}
 			fmt.Println("reloaded", r.PID, r.Bytes, r.Frozen, r.Paused)
 			return true
 		}

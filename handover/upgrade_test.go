@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -41,6 +42,7 @@ func TestFaultyUpgrade(t *testing.T) {
 	for _, tc := range []struct{ fault, want, freeze string }{
 		{"check-refuses", `refuses: edged.toml:7: unknown key "listner"`, "-"},
 		{"check-hangs", "did not check the configuration within 1s", "-"},
+		{"called-off", "called off: context canceled", "-"},
 		{"check-crashes", "does not check the configuration: signal: killed", "-"},
 		{"check-formats", `reads version 3 to 4 of the state's part "echo", and this one writes 1 to 2`, "-"},
 		{"crash-start", "ended before it could say hello", "-"},
@@ -192,7 +194,7 @@ func TestBrokenBinary(t *testing.T) {
 
 // An older successor gets an older format; a part that outgrew what it expected still crosses; the check has no links.
 func TestUnusualUpgrade(t *testing.T) {
-	for _, fault := range []string{"older", "outgrown", "check-links"} {
+	for _, fault := range []string{"older", "outgrown", "check-links", "busy"} {
 		t.Run(fault, func(t *testing.T) {
 			p := startEcho(t)
 			c := startCrowd(t, p.port, 100)
@@ -267,6 +269,39 @@ func TestNothingIsLeft(t *testing.T) {
 		t.Errorf("%d descriptors became %d", before, after)
 	}
 	c.goesOn()
+}
+
+// In a PID namespace of its own no process can be a sibling of the first one: its PID stays, whatever the mode.
+func TestFirstOfItsNamespace(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("a PID namespace needs root")
+	}
+	p := startIn(t, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}, "echo")
+	p.serving()
+	c := startCrowd(t, p.port, 20)
+	for range 2 {
+		p.tell("reload fork none - -")
+		if w := p.expect("running"); w[0] != "1" {
+			t.Errorf("its PID is %s", w[0])
+		}
+		c.goesOn()
+	}
+}
+
+// The new process may run where the old one could when it began, however the thread is pinned that starts it.
+func TestSuccessorIsNotPinned(t *testing.T) {
+	for _, mode := range []string{"fork", "exec"} {
+		p := startEcho(t)
+		p.tell("stat")
+		before := p.expect("stat")
+		if words, ok := p.reload(mode, "pinned", "-", "-"); !ok {
+			t.Fatal(words)
+		}
+		p.tell("stat")
+		if after := p.expect("stat"); after[4] != before[4] {
+			t.Errorf("%s: %s CPUs became %s", mode, before[4], after[4])
+		}
+	}
 }
 
 // A second process of the same group of supervisors notices the death of a successor: it is a child of the first one's parent.
