@@ -95,6 +95,7 @@ func (s *Sentinel) masterOf(sentinel *Server) *Server {
 // Failover makes the replica the master and the master its replica, and returns when all know it and the data is the same.
 func (s *Sentinel) Failover() {
 	old := s.Master()
+	s.sync(old)
 	s.Sentinels[0].wait("a failover begins", func() bool {
 		_, err := s.Sentinels[0].do("SENTINEL", "FAILOVER", MasterName)
 		return err == nil
@@ -127,6 +128,32 @@ func (s *Sentinel) settle() {
 	for _, sentinel := range s.Sentinels {
 		sentinel.Do("SENTINEL", "DEBUG", "publish-period", tellAsIs)
 	}
+	s.sync(s.Master())
+}
+
+// sync waits until the replica has all that master has, as it says itself: what a sentinel knows of it may be old, and one that is
+// about to copy all anew would be promoted without what was written before.
+func (s *Sentinel) sync(master *Server) {
+	replica := s.Servers[0]
+	if replica == master {
+		replica = s.Servers[1]
+	}
+	replica.wait("the replica has all", func() bool {
+		from, to := master.Do("INFO", "replication"), replica.Do("INFO", "replication")
+		at := field(from, "master_repl_offset")
+		return field(to, "master_link_status") == "up" && field(to, "master_replid") == field(from, "master_replid") &&
+			field(to, "slave_repl_offset") == at
+	})
+}
+
+// field is the value of a key in what INFO says.
+func field(info, key string) string {
+	for line := range strings.Lines(info) {
+		if value, ok := strings.CutPrefix(line, key+":"); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
 }
 
 // AwaitFailover lets the first sentinel notice that the master does not answer, and returns when the other server is the master.
