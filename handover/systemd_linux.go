@@ -81,9 +81,10 @@ func (s *Systemd) Reloading() error {
 	return s.Notify("RELOADING=1", fmt.Sprintf("MONOTONIC_USEC=%d", now.Nano()/1000))
 }
 
-// Ready tells systemd that the service serves.
+// Ready tells systemd that the service serves. It is a sign of life as well: the watchdog's time runs on over a reload, and the
+// next one's turn may come after it (seen with systemd 252 when reloads follow each other faster than such signs).
 func (s *Systemd) Ready(status string) error {
-	return s.Notify("READY=1", "STATUS="+oneLine(status))
+	return s.Notify("READY=1", "WATCHDOG=1", "STATUS="+oneLine(status))
 }
 
 // MainPID tells systemd which process is the service's. With NotifyAccess=main only that one is heard from then on, and the end

@@ -68,7 +68,7 @@ func TestSystemd(t *testing.T) {
 			if n, err := fmt.Sscanf(first, "RELOADING=1\nMONOTONIC_USEC=%d", &usec); n != 1 || usec == 0 {
 				t.Errorf("%q: %v", first, err)
 			}
-			for _, want := range []string{"READY=1\nSTATUS=7 links; second line", "WATCHDOG=1"} {
+			for _, want := range []string{"READY=1\nWATCHDOG=1\nSTATUS=7 links; second line", "WATCHDOG=1"} {
 				if got := told(t, c, true); got != want {
 					t.Errorf("got %q, want %q", got, want)
 				}
