@@ -18,6 +18,7 @@ type FakeLog struct {
 	users  map[string]*fakeUser
 	gate   chan struct{} // not nil: calls wait until it is closed, or their time is over
 	err    error         // what calls end with
+	errIn  error         // what calls of Sync end with
 	pulls  []FakePull
 	synced int // calls of Sync
 }
@@ -114,6 +115,13 @@ func (f *FakeLog) Fail(err error) {
 	f.err = err
 }
 
+// FailSync has all calls of Sync end with err, until it is nil.
+func (f *FakeLog) FailSync(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.errIn = err
+}
+
 // Synced is the version stored for a device.
 func (f *FakeLog) Synced(user, device string) uint64 {
 	f.mu.Lock()
@@ -200,6 +208,9 @@ func (f *FakeLog) Sync(ctx context.Context, points []offline.Point) []error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.synced++
+	if err == nil {
+		err = f.errIn
+	}
 	for i, p := range points {
 		u := f.user(p.User)
 		switch {

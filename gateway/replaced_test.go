@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"edged/batch"
+	"edged/registry"
+	"edged/relay"
 )
 
 // TestBoundAgainMeanwhile: a link that another shard's has replaced is bound once more before it hears of that, and so is the
@@ -43,4 +45,17 @@ func TestBoundAgainMeanwhile(t *testing.T) {
 	if at, ok := b.g.directory.Link([]byte("ann"), []byte("phone")); !ok || at.Shard != 0 || at.Place != x.place {
 		t.Errorf("the directory says %+v, %v", at, ok)
 	}
+}
+
+// TestElsewhere: what is for a user whose links are all of other shards is told there, and not as if he had none.
+func TestElsewhere(t *testing.T) {
+	b := newBench(t, 1)
+	b.on(func() {
+		b.g.directory.Put([]byte("ann"), []byte("phone"), registry.Link{Shard: 7, Place: 1, Uniq: 1})
+		b.s.carryOut(0, batch.AppendDataTo(nil, batch.ToUser("ann"), 1, nil))
+		b.s.carryOut(relay.NoManager, batch.AppendDataTo(nil, batch.ToUser("ann"), 0, nil))
+		if n := b.s.count.Refusals[batch.CodeNotHere] + b.s.count.BusNotHere; n != 0 {
+			t.Errorf("%d items are said to be for nobody", n)
+		}
+	})
 }

@@ -254,6 +254,7 @@ func TestMissed(t *testing.T) {
 	x.publish(bus.FromOwn, live(x.store(1, batch.AckNone)[0]))
 	c.expectVersions(2, 3, 0)
 	other.expectVersions(2, 3, 0)
+	eventually(t, "nothing is under way", func() bool { return x.sum().Replays == 0 })
 	x.store(2, batch.AckNone)
 	x.Receiver().Missed(bus.FromAll) // where nothing stored comes
 	c.quiet(30 * time.Millisecond)
@@ -482,8 +483,11 @@ func TestStopStores(t *testing.T) {
 	x := newLogRig(t, nil)
 	x.store(3, batch.AckRequired)
 	c := x.loginAs("ann/1")
+	x.log.FailSync(gateway.ErrFake)
 	c.expectVersions(1, 3, 2)
 	x.m.reports(2)
+	eventually(t, "a try has failed", func() bool { return x.log.Syncs() > 0 })
+	x.log.FailSync(nil)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := x.Stop(ctx); err != nil {
