@@ -67,7 +67,7 @@ func (i *instance) stopReports(ctx context.Context) {
 func (i *instance) inputs() health.Inputs {
 	return health.Inputs{
 		Links: i.gateway.Links(), Capacity: i.gateway.Capacity(),
-		ManagersConfigured: len(i.cfg.Manager.Addresses) > 0, ManagerUp: i.gateway.ManagerUp(),
+		ManagersConfigured: len(i.cfg.Manager.Addresses) > 0 || lacksManager(i.cfg), ManagerUp: i.gateway.ManagerUp(),
 		Files: i.gateway.Links(), FilesLimit: i.files, // the few others do not matter where the limit is near
 		ReactorThreads: i.gateway.Threads(),
 	}

@@ -180,6 +180,9 @@ func serve(cfg *config.Config, stdout io.Writer, log *slog.Logger) error {
 		version, strings.Join(g.Addresses(), ", "), g.Advertise(), g.Reactors(), g.Capacity())
 	log.Info("ready", "listen", g.Addresses(), "advertise", g.Advertise(), "reactors", g.Reactors(), "capacity", g.Capacity(),
 		"managers", cfg.Manager.Addresses, "admin", i.admin.Addresses())
+	if lacksManager(cfg) {
+		log.Warn("not ready: " + errNoManager.Error())
+	}
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
 	i.untilToldToLeave(signals)
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)

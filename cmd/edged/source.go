@@ -34,7 +34,12 @@ func (s source) Healthy() error {
 }
 
 // Ready is nil while new links are welcome.
-func (s source) Ready() error { return s.gateway.Ready() }
+func (s source) Ready() error {
+	if lacksManager(s.cfg) {
+		return errNoManager
+	}
+	return s.gateway.Ready()
+}
 
 // Drain sends the links away, or stops doing so.
 func (s source) Drain(_ context.Context, r admin.DrainRequest) error {
@@ -87,7 +92,7 @@ func (s source) Status() admin.Status {
 	if s.gateway.Draining() {
 		out.State = admin.StateDraining
 	}
-	if err = errors.Join(err, s.gateway.Ready()); err != nil {
+	if err = errors.Join(err, s.Ready()); err != nil {
 		out.Reason = err.Error()
 	}
 	for i := range st.Shards {
