@@ -34,6 +34,10 @@ type Options struct {
 
 	Queues Queues // by which new links find their reactors
 
+	// Inherit is what a predecessor hands over; nil: this gateway starts without links. New touches nothing of it that the
+	// predecessor would need to go on by itself; Start does.
+	Inherit *Inheritance
+
 	Delivery delivery.Config // the zero one: the defaults
 	Rooms    room.Limits     // the same
 	Slow     Slow            // the same
