@@ -295,7 +295,7 @@ func TestTuneKilled(t *testing.T) {
 // writes together take about a millisecond, so that this looks for the moment without ever sleeping.
 func (b *tuned) killApply(after time.Duration) bool {
 	b.t.Helper()
-	file := filepath.Join("/proc", strconv.Itoa(b.pid), "root/run/edged/tuning.json")
+	file := filepath.Join("/proc", strconv.Itoa(b.pid), "root/run/edged-tune/tuning.json")
 	c := b.edged("tune apply")
 	check(b.t, c.Start())
 	limit := time.Now().Add(patience)

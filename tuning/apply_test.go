@@ -49,7 +49,7 @@ func TestApplyVerifyRevert(t *testing.T) {
 			if back.Count(tuning.Restored) != len(back.Outcomes) {
 				t.Error(back.Summary())
 			}
-			if _, err := os.Stat(filepath.Join(m.Root, "run/edged/tuning.json")); !errors.Is(err, os.ErrNotExist) {
+			if _, err := os.Stat(filepath.Join(m.Root, "run/edged-tune/tuning.json")); !errors.Is(err, os.ErrNotExist) {
 				t.Error("the state file is still there:", err)
 			}
 			if res := m.revert(t); len(res.Outcomes) > 0 {

@@ -16,7 +16,7 @@ type Box struct {
 	Root  string   // above proc, sys, etc and run; empty: /
 	Net   nic.Host // the network devices; what it does not say of Sys and Proc is below Root
 	PID   int      // of a gateway that runs, whose limits and control group count; 0: those of the caller
-	State string   // path of the state file; empty: run/edged/tuning.json below Root
+	State string   // path of the state file; empty: run/edged-tune/tuning.json below Root
 
 	files    files           // nil: those below Root
 	probe    func() Features // nil: this kernel's, where Root is /

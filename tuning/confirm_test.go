@@ -137,7 +137,7 @@ func TestUnconfirmedGoesBackToTheFirst(t *testing.T) {
 // left makes a state file as of a process that was killed while it waited.
 func (m *machine) left(t *testing.T) {
 	t.Helper()
-	file := filepath.Join(m.Root, "run/edged/tuning.json")
+	file := filepath.Join(m.Root, "run/edged-tune/tuning.json")
 	var waiting []byte
 	synctest.Test(t, func(t *testing.T) {
 		done, _ := m.confirming(t, t.Context())
@@ -178,7 +178,7 @@ func TestWhoWaitedDied(t *testing.T) {
 func TestDiedWithConfirmation(t *testing.T) {
 	m := open(t, "virtio4")
 	m.left(t)
-	marker := filepath.Join(m.Root, "run/edged/tuning.json.confirmed")
+	marker := filepath.Join(m.Root, "run/edged-tune/tuning.json.confirmed")
 	if err := os.WriteFile(marker, []byte("1"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func TestOldConfirmation(t *testing.T) {
 	m := open(t, "virtio4")
 	before := m.picture(t)
 	m.left(t)
-	marker := filepath.Join(m.Root, "run/edged/tuning.json.confirmed")
+	marker := filepath.Join(m.Root, "run/edged-tune/tuning.json.confirmed")
 	if err := os.WriteFile(marker, []byte("7"), 0o600); err != nil {
 		t.Fatal(err)
 	}

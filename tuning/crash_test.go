@@ -272,7 +272,7 @@ func TestKilledProcess(t *testing.T) {
 			t.Fatalf("kill %d after %d lines: %s; differs:\n%s", i, lines, res.Summary(), strings.Join(d, "\n"))
 		}
 	}
-	if _, err := os.Stat(m.Root + "/run/edged/tuning.json"); !os.IsNotExist(err) {
+	if _, err := os.Stat(m.Root + "/run/edged-tune/tuning.json"); !os.IsNotExist(err) {
 		t.Error("the state file is still there:", err, strconv.Itoa(len(m.Files.writes)))
 	}
 }

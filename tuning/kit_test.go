@@ -128,7 +128,7 @@ func (m *machine) picture(t testing.TB) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	err := filepath.WalkDir(m.Root, func(path string, d os.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() || strings.HasSuffix(path, ".next") || strings.HasPrefix(path, filepath.Join(m.Root, "run/edged")) {
+		if err != nil || !d.Type().IsRegular() || strings.HasSuffix(path, ".next") || strings.HasPrefix(path, filepath.Join(m.Root, "run/edged-tune")) {
 			return err
 		}
 		content, err := os.ReadFile(path)

@@ -102,7 +102,7 @@ func (b *Box) statePath() string {
 	if b.State != "" {
 		return b.State
 	}
-	return b.path("run/edged/tuning.json")
+	return b.path("run/edged-tune/tuning.json")
 }
 
 // load returns the state file; nil where there is none, or one of another boot, which is removed.

@@ -11,7 +11,7 @@ import (
 	"edged/tuning"
 )
 
-func (m *machine) stateFile() string { return filepath.Join(m.Root, "run/edged/tuning.json") }
+func (m *machine) stateFile() string { return filepath.Join(m.Root, "run/edged-tune/tuning.json") }
 
 func TestStateOfAnotherBootIsDiscarded(t *testing.T) {
 	m := open(t, "virtio4")
@@ -100,7 +100,7 @@ func TestNoStateNoChange(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(m.Root, "run"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	m.set(t, "run/edged", "a file where the directory should be")
+	m.set(t, "run/edged-tune", "a file where the directory should be")
 	before := m.picture(t)
 	_, plan := m.plan(t)
 	if _, err := m.Apply(context.Background(), plan, tuning.Options{}); err == nil {
@@ -109,7 +109,7 @@ func TestNoStateNoChange(t *testing.T) {
 	if d := differences(before, m.picture(t)); d != nil {
 		t.Error(d)
 	}
-	if err := os.Remove(filepath.Join(m.Root, "run/edged")); err != nil {
+	if err := os.Remove(filepath.Join(m.Root, "run/edged-tune")); err != nil {
 		t.Fatal(err)
 	}
 	m.Files.before = func(string, string) { // the disk is full, or its like, in the middle
