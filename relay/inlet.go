@@ -29,6 +29,7 @@ type Inlet struct {
 	// Static after construction.
 	stop    context.Context
 	buffers *sync.Pool
+	gate    *gate // of all Inlets
 
 	// mu is held by Deliver, so that Stop can wait for the one under way. It guards:
 	mu     sync.Mutex
@@ -46,6 +47,7 @@ type Inlet struct {
 type inlets struct {
 	mu   sync.Mutex // guards list
 	list []*Inlet
+	gate gate // the deliveries
 }
 
 // NewInlet opens a way in. Without links the items that are for single links are left out and counted: they
@@ -55,7 +57,7 @@ func (r *Relay) NewInlet(links bool) *Inlet {
 	r.inlets.mu.Lock()
 	defer r.inlets.mu.Unlock()
 	i := &Inlet{
-		stop: r.life.stop, buffers: r.buffers, closed: r.life.stop.Err() != nil,
+		stop: r.life.stop, buffers: r.buffers, gate: &r.inlets.gate, closed: r.life.stop.Err() != nil,
 		split: newSplitter(r, len(r.inlets.list)%len(r.ports), NoManager),
 	}
 	i.split.links = links
@@ -66,8 +68,9 @@ func (r *Relay) NewInlet(links bool) *Inlet {
 
 // Deliver brings the items of b, the encoding of a Downstream, to the shards; its hello and its numbers are
 // ignored. It copies b. It waits for room in the shards' lanes for at most wait in all. Then, with ErrBusy,
-// each shard that had no room lacks the rest of its items; those who had room got theirs. One goroutine at a
-// time should call it, and none that a shard waits for.
+// each shard that had no room lacks the rest of its items; those who had room got theirs. While the relay is held for a
+// successor it waits as well, and then returns ErrHeld: the caller has the whole batch delivered by the successor. One
+// goroutine at a time should call it, and none that a shard waits for.
 func (i *Inlet) Deliver(b []byte, wait time.Duration) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -81,11 +84,16 @@ func (i *Inlet) Deliver(b []byte, wait time.Duration) error {
 	in := i.buffers.Get().(*inbound)
 	in.b = append(in.b[:0], b...)
 	i.wait = wait
-	n, ok := i.split.deliver(in, batch.DownItems(in.b))
-	if i.timer != nil {
-		i.end()
-		i.timer = nil
+	defer i.endWait()
+	if !i.gate.enter(i.waiting) {
+		recycle(i.buffers, in)
+		if i.stop.Err() != nil {
+			return ErrStopped
+		}
+		return ErrHeld
 	}
+	n, ok := i.split.deliver(in, batch.DownItems(in.b))
+	i.gate.leave()
 	i.received.add(n, len(b))
 	i.left.Add(uint64(i.split.left))
 	if ok {
@@ -105,6 +113,14 @@ func (i *Inlet) waiting() <-chan struct{} {
 		i.timer, i.end = context.WithTimeout(i.stop, i.wait)
 	}
 	return i.timer.Done()
+}
+
+// endWait ends the wait of a delivery that has waited.
+func (i *Inlet) endWait() {
+	if i.timer != nil {
+		i.end()
+		i.timer = nil
+	}
 }
 
 // close ends all inlets, and the deliveries under way. Before it the inlets' stop must have ended.

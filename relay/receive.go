@@ -23,19 +23,29 @@ func (s *stream) receive(a *attempt) {
 			recycle(s.buffers, in)
 			break
 		}
-		d, err := batch.ParseDownstream(in.b)
-		if err != nil {
+		if !s.news.enter(s.life.kill.Done) {
 			recycle(s.buffers, in)
-			a.err = errGarbage
+			a.err = errKilled
 			break
 		}
-		if !greeted {
-			greeted = true
-			s.admit(a, helloOf(&d))
-		}
-		a.err = s.accept(a, in, &d)
+		a.err = s.heard(a, in, !greeted)
+		greeted = true
+		s.news.leave()
 	}
 	s.blame(a.err)
+}
+
+// heard takes in what came, the first of a stream or not, and gives its buffer away.
+func (s *stream) heard(a *attempt, in *inbound, first bool) error {
+	d, err := batch.ParseDownstream(in.b)
+	if err != nil {
+		recycle(s.buffers, in)
+		return errGarbage
+	}
+	if first {
+		s.admit(a, helloOf(&d))
+	}
+	return s.accept(a, in, &d)
 }
 
 func helloOf(d *batch.Downstream) *batch.ManagerHello {

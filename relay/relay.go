@@ -34,6 +34,7 @@ type Options struct {
 	Wake    func(shard int)        // called by any goroutine when Next has something; cheap, coalesced by the shard; may be nil
 	ShardOf func(index uint32) int // the shard that owns a link's index; may be nil with one shard
 	Log     *slog.Logger           // nil: nothing is logged
+	Inherit *Inheritance           // what a predecessor left; nil: there was none
 
 	// UserShards returns the shards that have links of a user, or the link of a device; a nil device
 	// means all of the user's. An item for a user or device goes to each of them, or, if there is none, to
@@ -54,14 +55,19 @@ type Relay struct {
 	ports   []*Port
 	streams []*stream
 	buffers *sync.Pool // of *inbound
+	absent  []absent   // what a later successor has to know
+
+	orphans [][]*Batch // by shard, whose they are
 
 	life   lifetime
 	wg     sync.WaitGroup
 	inlets inlets
 
-	mu      sync.Mutex // guards started and stopped
+	mu      sync.Mutex // guards what follows
 	started bool
 	stopped bool
+	held    bool // by Hold, until Thaw
+	frozen  bool // by Freeze, until Thaw
 }
 
 // lifetime is the two steps of an end: stop asks the streams to finish, kill breaks them off.
@@ -91,7 +97,8 @@ func New(o Options) (*Relay, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Relay{options: o, buffers: newBuffers(), life: newLifetime()}
+	r := &Relay{options: o, buffers: newBuffers(), life: newLifetime(), orphans: make([][]*Batch, o.Shards)}
+	r.inlets.gate.prepare()
 	for shard := range o.Shards {
 		p, err := newPort(shard, &o, r.life.kill.Done(), r.buffers)
 		if err != nil {
@@ -108,6 +115,9 @@ func New(o Options) (*Relay, error) {
 			r.streams = append(r.streams, s)
 		}
 	}
+	if err := r.inherit(o.Inherit); err != nil {
+		return nil, errors.Join(err, r.closeAll())
+	}
 	return r, nil
 }
 
@@ -119,6 +129,7 @@ func (r *Relay) newStream(o *Options, p *Port, m int, cred credentials.Transport
 	}
 	hello := o.Hello
 	hello.Reactor = uint32(p.shard)
+	hello.Resumed = hello.Resumed || o.Inherit != nil && o.Inherit.Resumed
 	out := p.outlets[m]
 	s := &stream{
 		address: address, hello: batch.AppendUpstreamHello(nil, hello), road: way,
@@ -127,6 +138,8 @@ func (r *Relay) newStream(o *Options, p *Port, m int, cred credentials.Transport
 		port: p, out: out, buffers: p.buffers, life: &r.life,
 		state: state{outbox: newOutbox(out.forget, out.giveUp)},
 	}
+	s.news.prepare()
+	s.sending.prepare()
 	s.split = newSplitter(r, p.shard, m)
 	s.split.waiting = r.life.kill.Done
 	return s, nil
@@ -164,14 +177,21 @@ func (r *Relay) Start() {
 		panic("relay: Start after Start or Stop")
 	}
 	r.started = true
+	for _, p := range r.ports {
+		if p.room.Load() != 0 {
+			p.wake()
+		}
+	}
 	for _, s := range r.streams {
+		s.retry.backoff, s.retry.downSince = minBackoff, time.Now()
 		r.wg.Go(s.run)
 	}
 }
 
 // Stop sends what waits, half-closes the streams and waits for the Managers to end them, until ctx ends;
-// then it breaks off what is left. From its begin on no Inlet delivers any more. A Manager that is away but not yet gone is waited for if something
-// waits for it. The shards should have sent their last batch, and go on to call Next.
+// then it breaks off what is left. From its begin on no Inlet delivers any more. A Manager that is away but not yet gone is
+// waited for if something waits for it. The shards should have sent their last batch, and go on to call Next. A relay that
+// is held breaks everything off at once: what it has is its successor's.
 func (r *Relay) Stop(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -180,6 +200,9 @@ func (r *Relay) Stop(ctx context.Context) error {
 	}
 	r.stopped = true
 	r.life.beginStop()
+	if r.held {
+		r.life.beginKill()
+	}
 	r.inlets.close()
 	done := make(chan struct{})
 	go func() {

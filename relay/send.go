@@ -53,17 +53,31 @@ func (s *stream) step(a *attempt) (did bool, err error) {
 	if a.halfClosed {
 		return false, nil
 	}
+	if !s.sending.enter(s.life.kill.Done) {
+		return false, errKilled
+	}
+	admitted, late := s.standing(a)
+	if admitted {
+		did, err = s.sendNext(a)
+	}
+	s.sending.leave()
+	if late {
+		s.admitUnheard(a)
+	}
+	return did || late, err
+}
+
+// standing says whether a stream is admitted, or else has to be although nothing came.
+func (s *stream) standing(a *attempt) (admitted, late bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return a.admitted, !a.admitted && !time.Now().Before(s.admitBy(a))
+}
+
+func (s *stream) sendNext(a *attempt) (did bool, err error) {
 	now := time.Now()
 	s.mu.Lock()
 	st := &s.state
-	if !a.admitted {
-		late := !now.Before(s.admitBy(a))
-		s.mu.Unlock()
-		if late {
-			s.admit(a, nil)
-		}
-		return late, nil
-	}
 	s.settle(a, now)
 	s.drain()
 	o, ok := st.outbox.next(now, st.inbox.last)

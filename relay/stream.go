@@ -57,6 +57,10 @@ type stream struct {
 	life    *lifetime
 	count   counters
 
+	// A successor takes over what does not change while nobody is inside of these.
+	news    gate // what tells the shard something, and takes in what came
+	sending gate // the sender, where it changes what is kept, or sends
+
 	retry retry    // owned by the sender
 	split splitter // owned by the receiver
 
@@ -73,6 +77,8 @@ type state struct {
 	outbox outbox
 	inbox  inbox
 	peer   peer
+
+	attempt *attempt // the one that is open, for breakOff
 }
 
 // retry is the sender's memory of the streams before.
@@ -107,9 +113,11 @@ type attempt struct {
 // run is the sender: it connects, sends, and connects again until Stop.
 func (s *stream) run() {
 	defer s.count.state.Store(int32(StateStopped))
-	s.retry = retry{backoff: minBackoff, downSince: time.Now()}
 	for s.connect() {
 		a, err := s.open()
+		if err == errKilled {
+			continue // leaving
+		}
 		if err != nil {
 			s.explain(err)
 			s.lookBack(a, false, false)
@@ -187,9 +195,16 @@ func (s *stream) explain(err error) {
 
 // open begins a stream; hello is on its way when it returns.
 func (s *stream) open() (*attempt, error) {
+	if !s.sending.enter(s.life.kill.Done) {
+		return nil, errKilled
+	}
+	defer s.sending.leave()
 	ctx, cancel := context.WithCancel(s.life.kill)
 	a := &attempt{cancel: cancel, start: time.Now(), ended: make(chan struct{})}
 	// The connection may have been lost just now: then gRPC would wait for the next one.
+	s.mu.Lock()
+	s.state.attempt = a
+	s.mu.Unlock()
 	giveUp := time.AfterFunc(openWait, cancel)
 	defer giveUp.Stop()
 	var err error
@@ -215,7 +230,7 @@ func (s *stream) serve(a *attempt) {
 	wait := s.state.peer.introduces() || s.retry.suspect
 	s.mu.Unlock()
 	if !wait {
-		s.admit(a, nil)
+		s.admitUnheard(a)
 	}
 	if err := s.send(a); err != nil && err != io.EOF {
 		a.cancel()
@@ -227,7 +242,12 @@ func (s *stream) close(a *attempt) {
 	<-a.ended
 	a.cancel()
 	s.count.state.Store(int32(StateDown))
+	if !s.sending.enter(s.life.kill.Done) {
+		return
+	}
+	defer s.sending.leave()
 	s.mu.Lock()
+	s.state.attempt = nil
 	heard, progress, admitted := a.heard, a.progress, a.admitted
 	s.retry.done = a.halfClosed && a.err == io.EOF
 	if s.retry.done && s.state.outbox.keep == keepUnsure {
@@ -263,6 +283,10 @@ func (s *stream) lookBack(a *attempt, heard, progress bool) {
 
 // tellGone gives up hope for now.
 func (s *stream) tellGone() {
+	if !s.news.enter(s.life.kill.Done) {
+		return
+	}
+	defer s.news.leave()
 	s.order.Lock()
 	defer s.order.Unlock()
 	e := Event{Kind: EventGone, Manager: s.out.number, shut: !s.alone}
@@ -284,6 +308,14 @@ func (s *stream) takeBack() []*Batch {
 	lost := s.state.outbox.takeBack()
 	s.noteKept()
 	return lost
+}
+
+// admitUnheard admits a stream on which no hello came, or none is waited for.
+func (s *stream) admitUnheard(a *attempt) {
+	if s.news.enter(s.life.kill.Done) {
+		defer s.news.leave()
+		s.admit(a, nil)
+	}
 }
 
 // admit decides who answers on a stream and tells the shard what follows from it, before anything
