@@ -2,6 +2,7 @@ package demo
 
 import (
 	"hash/maphash"
+	"strconv"
 	"sync"
 
 	"edged/sdk/manager"
@@ -49,7 +50,12 @@ func (ls *ledgers) of(l manager.Link) *account {
 func (ls *ledgers) answer(e *manager.Event) {
 	a := ls.of(e.Link)
 	a.buf = a.answerer.Answer(a.buf[:0], e.Payload)
-	if len(a.buf) > 0 {
+	p, _ := swarm.ParsePayload(a.buf)
+	switch {
+	case len(a.buf) == 0:
+	case p.Op == swarm.OpPush:
+		_ = e.Push(manager.Push{Payload: a.buf, MsgID: strconv.FormatUint(uint64(p.Answer), 10), Ack: manager.AckRequired})
+	default:
 		_ = e.Data(a.buf)
 	}
 }

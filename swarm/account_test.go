@@ -29,7 +29,7 @@ func TestHarmedReports(t *testing.T) {
 		what action
 		want faults
 	}{
-		"doubled": {double, faults{"answers doubled": "swarm-2 1"}},
+		"doubled": {double, faults{"answers doubled": "swarm-2 1", "manager doubled": "swarm-2 1"}},
 		"cut":     {truncate, faults{"corrupt": "swarm-2 1", "no report": "swarm-2 1 []"}},
 		"lost":    {lose, faults{"no report": "swarm-2 1 []"}},
 	} {
@@ -212,4 +212,55 @@ func FuzzGateway(f *testing.F) {
 		cfg.Links, cfg.Duration, cfg.Patience, cfg.Checker, cfg.Reconnect = 2, time.Millisecond, 5*time.Millisecond, true, true
 		_, _ = swarm.Run(limited(t), cfg, nil)
 	})
+}
+
+// Pushes are accounted for like answers, by both sides' numbers, and each is acknowledged.
+func TestPushes(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		what action
+		want faults
+	}{
+		"whole":    {pass, faults{}},
+		"lost":     {lose, faults{"answers missing": "swarm-7 1 [4]", "manager missing": "swarm-7 1 [4]"}},
+		"doubled":  {double, faults{"answers doubled": "swarm-7 1 [4]", "manager doubled": "swarm-7 1 [4]"}},
+		"too late": {hold, faults{"answers disordered": "swarm-7 1 [4]", "manager disordered": "swarm-7 1 [4]"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := &gateway{harm: once("swarm-7", downward, 4, tc.what)}
+			cfg := config(g.start(t))
+			cfg.Rate, cfg.Checker, cfg.Pushes, cfg.Patience = 2000, true, 2, 300*time.Millisecond
+			rep := run(t, cfg)
+			if got := found(&rep); !reflect.DeepEqual(got, tc.want) {
+				t.Errorf("found %v, want %v", got, tc.want)
+			}
+			m := rep.Messages
+			if m.Pushes < m.Sent/3 || m.Acks != m.Pushes || uint64(g.look().acks) != m.Acks {
+				t.Errorf("%d sent, %d pushes, %d acknowledged, %d seen", m.Sent, m.Pushes, m.Acks, g.look().acks)
+			}
+			if p := rep.Pause; p.Took != rep.Latency.Max() || p.At <= 0 || p.Link == "" {
+				t.Errorf("pause %+v, longest latency %v", p, rep.Latency.Max())
+			}
+		})
+	}
+}
+
+// The Manager's numbers of a link that breaks are accounted for up to the last one that came.
+func TestNumbersOfABrokenLink(t *testing.T) {
+	t.Parallel()
+	lost := once("swarm-7", downward, 2, lose)
+	cut := once("swarm-7", downward, 5, hangUp)
+	g := &gateway{harm: func(user string, w way, p swarm.Payload) action {
+		if what := lost(user, w, p); what != pass {
+			return what
+		}
+		return cut(user, w, p)
+	}}
+	cfg := config(g.start(t))
+	cfg.Rate, cfg.Checker, cfg.Patience = 2000, true, 300*time.Millisecond
+	rep := run(t, cfg)
+	if got := found(&rep)["manager missing"]; got != "swarm-7 1 [2]" || rep.Connections.Broken != 1 {
+		t.Errorf("missing %q, %d broken", got, rep.Connections.Broken)
+	}
 }

@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"maps"
+	"time"
 
 	"edged/wire"
 )
@@ -32,8 +33,16 @@ type findings struct {
 	away    Histogram
 	lag     Histogram
 
+	pause pause
+
 	corrupt List
 	checks  Checks
+}
+
+// pause is the longest time that a client of a loop waited for an answer.
+type pause struct {
+	took, at time.Duration // at: since the loop's run began
+	place    uint32
 }
 
 // corrupt notes an answer that is not what was sent; seq is 0 where not even that can be told.
@@ -75,6 +84,30 @@ func (r *loop) account(place, seq uint32) bool {
 	return true
 }
 
+// countManager notes the Manager's own number of something that it sent.
+func (r *loop) countManager(place, number uint32) {
+	if r.numbers == nil {
+		return
+	}
+	sent := &r.find.checks.Manager
+	switch r.numbers[place].Receive(number) {
+	case Double:
+		r.count.fault++
+		r.note(&sent.Doubled, place, 1, number)
+	case Late:
+		r.count.fault++
+		r.note(&sent.Disordered, place, 1, number)
+	}
+}
+
+// missingOfManager lists the numbers up to last that the Manager gave and that did not come; 0: up to the highest that did.
+func (r *loop) missingOfManager(place, last uint32) {
+	if t := r.numbers[place].Report(last); t.Missing > 0 {
+		r.count.fault += uint64(t.Missing)
+		r.note(&r.find.checks.Manager.Missing, place, uint64(t.Missing), t.First...)
+	}
+}
+
 // closeAccount ends the numbering of a link that was up: the next one begins with 1 again, for the Manager knows links, and
 // those it forgets. In phaseFinish and later the answers are accounted for by finish.
 func (r *loop) closeAccount(place uint32, l *link) {
@@ -88,7 +121,8 @@ func (r *loop) closeAccount(place uint32, l *link) {
 	}
 	if r.ledgers != nil {
 		r.missing(place, l)
-		r.ledgers[place] = Ledger{}
+		r.missingOfManager(place, 0)
+		r.ledgers[place], r.numbers[place] = Ledger{}, Ledger{}
 	}
 	l.sent, l.manager = 0, 0
 }
@@ -143,6 +177,7 @@ func (r *loop) reported(place uint32, l *link, p Payload) {
 	}
 	l.flags = l.flags&^finishing | finished
 	r.awaiting--
+	r.missingOfManager(place, p.Answer)
 	c := &r.find.checks
 	c.Reports++
 	for _, f := range []struct {

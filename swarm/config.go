@@ -28,6 +28,7 @@ type Config struct {
 	Size       int           // bytes of a payload
 	Think      time.Duration // with Rate 0 and Depth 1: from an answer to the next message
 	Checker    bool          // keep account of every number on both sides
+	Pushes     int           // each so manieth message of a link is answered by a push that wants an ACK; 0: none
 	Silent     bool          // send no messages
 	Heartbeat  time.Duration // 0: as WELCOME says
 	Login      string        // "sdk": protobuf Hello; "text": `user device`; "none": send no HELLO
@@ -49,6 +50,9 @@ const (
 
 // mostConnects is how many links are being opened at a time when Config.Ramp does not say.
 const mostConnects = 256
+
+// mostPushed is the size of a payload that fits into a push, whatever its stamp.
+const mostPushed = wire.MaxRest - 300
 
 // mostLinks keeps the numbers of links and Millis heaps in range.
 const mostLinks = 1 << 24
@@ -87,6 +91,8 @@ func (c Config) Validate() error {
 	check(finite(c.Ramp), "ramp: %v is not a number from 0", c.Ramp)
 	check(c.Size >= PayloadHead && c.Size <= wire.MaxRest, "size: %d is not between %d and %d, which is what a frame holds", c.Size, PayloadHead, wire.MaxRest)
 	check(c.Rate > 0 || c.Depth > 0 && c.Depth <= 1024, "depth: %d is not between 1 and 1024", c.Depth)
+	check(c.Pushes >= 0, "pushes: %d is below 0", c.Pushes)
+	check(c.Pushes == 0 || c.Size <= mostPushed, "size: %d is over %d, which is what a push holds", c.Size, mostPushed)
 	check(c.Think >= 0, "think: %v is below 0", c.Think)
 	check(c.Think == 0 || c.Rate == 0 && c.Depth == 1, "think: goes only with rate 0 and depth 1")
 	check(!c.Silent || !c.Checker && c.Rate == 0, "silent: goes with neither checker nor rate")

@@ -20,9 +20,10 @@
 // # The echo contract
 //
 // A message is a DATA frame whose payload begins with the 21 bytes of payload.go. The Manager sends each one back,
-// numbered, and answers a finish with a report. Both sides keep a Ledger of the client's numbers: the Manager's tells what
-// was lost, doubled or disordered on the way up, the client's what the way up and down did together. Answerer is the
-// Manager's side, ready to use.
+// numbered, and answers a finish with a report. With Config.Pushes some come back as pushes that want an ACK. Both sides keep a
+// Ledger of the client's numbers: the Manager's tells what was lost, doubled or disordered on the way up, the client's what the
+// way up and down did together. Another Ledger of the client's, of the Manager's numbers, is about the way down alone, whatever
+// came by it. Answerer is the Manager's side, ready to use.
 //
 // # Latency
 //

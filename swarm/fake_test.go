@@ -254,6 +254,10 @@ func (g *gateway) up(cl *client, payload []byte) {
 	g.treat(cl, upward, payload, func(payload []byte) {
 		answer := cl.manager.Answer(nil, payload)
 		g.treat(cl, downward, answer, func(answer []byte) {
+			if p, _ := swarm.ParsePayload(answer); p.Op == swarm.OpPush {
+				g.loop.Write(cl.conn, wire.AppendPush(nil, wire.Push{TID: p.Answer, Flags: wire.FlagAck, Payload: answer}))
+				return
+			}
 			g.loop.Write(cl.conn, wire.Append(nil, wire.KindData, answer))
 		})
 	})

@@ -45,6 +45,7 @@ type loop struct {
 
 	links     []link
 	ledgers   []Ledger // with Checker, by place: of the client's numbers in the answers
+	numbers   []Ledger // with Checker, by place: of the Manager's numbers in what it sends
 	deadlines *linkpool.Deadlines
 	ups       []uint32 // places of the links that are up, in no order
 
@@ -122,7 +123,7 @@ func newLoop(cfg *Config, net *netpoll.Loop, targets []target, loops int, events
 	r.opening = opening{rate: cfg.Ramp * share, most: max(1, mostConnects/loops), open: n}
 	r.schedule.rate = cfg.Rate * share
 	if cfg.Checker {
-		r.ledgers = make([]Ledger, n)
+		r.ledgers, r.numbers = make([]Ledger, n), make([]Ledger, n)
 	}
 	return r
 }

@@ -8,8 +8,8 @@ import "encoding/binary"
 //	4       op
 //	5..8    the client's number of the message, from 1
 //	9..16   when it was sent, ns of the client's clock; the Manager returns it untouched
-//	17..20  the Manager's number of the answer on this link, from 1; 0 from a client
-//	21..    echo: filler, which the client knows again; report: a Tally
+//	17..20  the Manager's number of what it sends to this link, answers and pushes alike, from 1; 0 from a client
+//	21..    echo and push: filler, which the client knows again; report: a Tally
 //
 // Both sides' numbers are those of one link: a client that comes back begins with 1 again.
 const PayloadHead = 21
@@ -24,6 +24,7 @@ const (
 	OpEcho   Op = 1 // both ways
 	OpFinish Op = 2 // to the Manager: the number is the last one sent
 	OpReport Op = 3 // from the Manager: the answer to a finish
+	OpPush   Op = 4 // both ways: an echo that comes back as a push which wants an ACK
 )
 
 // Payload is a payload taken apart.
@@ -37,7 +38,7 @@ type Payload struct {
 
 // ParsePayload takes b apart; Rest aliases it. ok is false when b is no payload of a swarm.
 func ParsePayload(b []byte) (p Payload, ok bool) {
-	if len(b) < PayloadHead || string(b[:4]) != magic || b[4] < byte(OpEcho) || b[4] > byte(OpReport) {
+	if len(b) < PayloadHead || string(b[:4]) != magic || b[4] < byte(OpEcho) || b[4] > byte(OpPush) {
 		return Payload{}, false
 	}
 	return Payload{
@@ -148,7 +149,8 @@ type Answerer struct {
 	answers uint32
 }
 
-// Answer appends the answer to a client's payload; it appends nothing to one that is not from a swarm.
+// Answer appends the answer to a client's payload; it appends nothing to one that is not from a swarm. That to an OpPush is
+// to be sent as a push that wants an ACK.
 func (a *Answerer) Answer(dst, payload []byte) []byte {
 	p, ok := ParsePayload(payload)
 	if !ok || p.Op == OpReport {

@@ -27,7 +27,7 @@ func TestForeignPayloads(t *testing.T) {
 		"short":        good[:swarm.PayloadHead-1],
 		"other magic":  append([]byte("swm2"), good[4:]...),
 		"op 0":         append(append([]byte("swm1"), 0), good[5:]...),
-		"op 4":         append(append([]byte("swm1"), 4), good[5:]...),
+		"op 5":         append(append([]byte("swm1"), 5), good[5:]...),
 		"another talk": []byte("hello there, how are you today?"),
 	} {
 		if p, ok := swarm.ParsePayload(b); ok {

@@ -14,6 +14,7 @@ type Progress struct {
 	Sent     float64       // messages/s
 	Answered float64       // messages/s
 	P50, P99 time.Duration // of the answers
+	Max      time.Duration // the longest of them
 	Errors   uint64        // since the start: connects, lost links, unsent and corrupt messages
 }
 
@@ -33,9 +34,17 @@ type Report struct {
 	Connect     *Histogram  `json:"connect"` // from connect to WELCOME, in whole ms
 	Away        *Histogram  `json:"away"`    // of links that came back: from their end to WELCOME, in whole ms
 	Lag         *Histogram  `json:"lag"`     // with a rate: how far behind its times the swarm was
+	Pause       Pause       `json:"pause"`
 
 	Corrupt List    `json:"corrupt"`         // answers that are not what was sent
 	Check   *Checks `json:"check,omitempty"` // with Checker
+}
+
+// Pause is the longest time that a client waited for an answer.
+type Pause struct {
+	Took time.Duration `json:"took_ns"`
+	At   time.Duration `json:"at_ns"` // when the answer came, since the run began
+	Link string        `json:"link,omitempty"`
 }
 
 // Connections counts links and their ends.
@@ -46,6 +55,7 @@ type Connections struct {
 	Errors  map[string]uint64 `json:"errors"` // links that did not come up, by reason
 	Byes    map[string]uint64 `json:"byes"`   // links that the gateway ended, by the name of its reason
 	Lost    map[string]uint64 `json:"lost"`   // links that broke without BYE
+	Broken  uint64            `json:"broken"` // both together: links that were up and ended, not by the swarm
 	Retries uint64            `json:"retries"`
 }
 
@@ -92,6 +102,7 @@ type Messages struct {
 type Checks struct {
 	Answers  Check  `json:"answers"`   // of the answers, as the clients saw them
 	Messages Check  `json:"messages"`  // of the messages, as the Manager saw them
+	Manager  Check  `json:"manager"`   // of what the Manager sent, by its own numbers, as the clients saw it
 	NoReport List   `json:"no_report"` // links of which the Manager's account did not come
 	Reports  uint64 `json:"reports"`   // accounts that came
 }
@@ -141,6 +152,7 @@ func (c *Check) merge(o *Check) {
 func (c *Checks) merge(o *Checks) {
 	c.Answers.merge(&o.Answers)
 	c.Messages.merge(&o.Messages)
+	c.Manager.merge(&o.Manager)
 	c.NoReport.merge(&o.NoReport)
 	c.Reports += o.Reports
 }

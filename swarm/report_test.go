@@ -49,6 +49,7 @@ func TestVerdict(t *testing.T) {
 		"corrupt":          {func(r *swarm.Report) { r.Corrupt = list }, "3 answers were corrupt"},
 		"answers missing":  {func(r *swarm.Report) { r.Check.Answers.Missing = list }, "3 answers missing"},
 		"messages doubled": {func(r *swarm.Report) { r.Check.Messages.Doubled = list }, "3 messages at the Manager doubled"},
+		"manager missing":  {func(r *swarm.Report) { r.Check.Manager.Missing = list }, "3 of the Manager's numbers missing"},
 		"out of order":     {func(r *swarm.Report) { r.Check.Messages.Disordered = list }, "3 messages at the Manager out of order"},
 		"no account":       {func(r *swarm.Report) { r.Check.NoReport = list }, "3 links without the Manager's account"},
 	} {
@@ -78,6 +79,7 @@ func TestText(t *testing.T) {
 	r.Connections.Byes = map[string]uint64{"kicked": 1, "draining": 2}
 	r.Connections.Retries = 3
 	r.Interrupted = true
+	r.Pause = swarm.Pause{Took: 100 * time.Millisecond, At: 1500 * time.Millisecond, Link: "swarm-5"}
 	r.Away = &swarm.Histogram{}
 	for range 3 {
 		r.Away.Record(1500 * time.Millisecond)
@@ -92,6 +94,7 @@ bye         2 draining
 bye         1 kicked
 messages    100 sent, 100 answered, 50/s in 2.0 s
 latency     p50 50.33ms, p90 90.18ms, p99 99.61ms, p99.9 100ms, max 100ms
+pause       100ms at most, of swarm-5, over 1.5s after the beginning
 connect     none
 away        3 links came back, p50 1.5s, p90 1.5s, p99 1.5s, p99.9 1.5s, max 1.5s
 also        0 pushes, 0 acks, 0 heartbeats, 0 bytes out, 0 bytes in

@@ -223,7 +223,7 @@ func (c *coordinator) report() {
 		Opened:   float64(t.opened-before.opened) / seconds,
 		Sent:     float64(t.sent-before.sent) / seconds,
 		Answered: float64(t.answered-before.answered) / seconds,
-		P50:      s.latency.Quantile(0.5), P99: s.latency.Quantile(0.99),
+		P50:      s.latency.Quantile(0.5), P99: s.latency.Quantile(0.99), Max: s.latency.Max(),
 		Errors: sum(t.errors) + sum(t.byes) + sum(t.lost) + t.unanswered + t.unsent + t.fault,
 	}
 	c.last, c.lastAt = s, now
@@ -237,6 +237,7 @@ func (c *coordinator) fill(rep *Report) {
 	t := c.snap().tally
 	cs, m := &rep.Connections, &rep.Messages
 	cs.Opened, cs.Retries, cs.Errors, cs.Byes, cs.Lost = t.opened, t.retries, t.errors, t.byes, t.lost
+	cs.Broken = sum(t.byes) + sum(t.lost)
 	m.Sent, m.Answered, m.Unanswered, m.Unsent = t.sent, t.answered, t.unanswered, t.unsent
 	m.Renumbered, m.Pushes, m.Acks, m.Heartbeats = t.renumbered, t.pushes, t.acks, t.heartbeats
 	m.BytesIn, m.BytesOut = t.bytesIn, t.bytesOut
@@ -264,6 +265,9 @@ func (r *loop) giveIn(rep *Report) {
 	rep.Away.Merge(&r.find.away)
 	rep.Lag.Merge(&r.find.lag)
 	rep.Corrupt.merge(&r.find.corrupt)
+	if p := r.find.pause; p.took > rep.Pause.Took {
+		rep.Pause = Pause{p.took, p.at, r.name(p.place)}
+	}
 	r.givePlaces(rep)
 	if rep.Check != nil {
 		rep.Check.merge(&r.find.checks)

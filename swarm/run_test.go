@@ -164,6 +164,10 @@ func found(rep *swarm.Report) faults {
 	put("messages missing", m.Missing)
 	put("messages doubled", m.Doubled)
 	put("messages disordered", m.Disordered)
+	sent := rep.Check.Manager
+	put("manager missing", sent.Missing)
+	put("manager doubled", sent.Doubled)
+	put("manager disordered", sent.Disordered)
 	put("no report", rep.Check.NoReport)
 	return f
 }
@@ -176,14 +180,14 @@ func TestHarmIsFound(t *testing.T) {
 		want faults
 	}{
 		"message lost":       {upward, lose, faults{"answers missing": "swarm-7 1 [3]", "messages missing": "swarm-7 1 [3]"}},
-		"answer lost":        {downward, lose, faults{"answers missing": "swarm-7 1 [3]"}},
+		"answer lost":        {downward, lose, faults{"answers missing": "swarm-7 1 [3]", "manager missing": "swarm-7 1 [3]"}},
 		"message doubled":    {upward, double, faults{"answers doubled": "swarm-7 1 [3]", "messages doubled": "swarm-7 1 []"}},
-		"answer doubled":     {downward, double, faults{"answers doubled": "swarm-7 1 [3]"}},
+		"answer doubled":     {downward, double, faults{"answers doubled": "swarm-7 1 [3]", "manager doubled": "swarm-7 1 [3]"}},
 		"message overtaken":  {upward, hold, faults{"answers disordered": "swarm-7 1 [3]", "messages disordered": "swarm-7 1 []"}},
-		"answer overtaken":   {downward, hold, faults{"answers disordered": "swarm-7 1 [3]"}},
+		"answer overtaken":   {downward, hold, faults{"answers disordered": "swarm-7 1 [3]", "manager disordered": "swarm-7 1 [3]"}},
 		"message changed":    {upward, flipFiller, faults{"corrupt": "swarm-7 1 [3]"}},
 		"answer changed":     {downward, flipFiller, faults{"corrupt": "swarm-7 1 [3]"}},
-		"answer's head gone": {downward, flipMagic, faults{"corrupt": "swarm-7 1 []", "answers missing": "swarm-7 1 [3]"}},
+		"answer's head gone": {downward, flipMagic, faults{"corrupt": "swarm-7 1 []", "answers missing": "swarm-7 1 [3]", "manager missing": "swarm-7 1 [3]"}},
 		"answer cut":         {downward, truncate, faults{"corrupt": "swarm-7 1 [3]"}},
 		"nothing":            {upward, pass, faults{}},
 	} {

@@ -40,7 +40,7 @@ func (c *Checks) problems(note func(uint64, string)) {
 	for _, side := range []struct {
 		name  string
 		check *Check
-	}{{"answers", &c.Answers}, {"messages at the Manager", &c.Messages}} {
+	}{{"answers", &c.Answers}, {"messages at the Manager", &c.Messages}, {"of the Manager's numbers", &c.Manager}} {
 		note(side.check.Missing.Total, side.name+" missing")
 		note(side.check.Doubled.Total, side.name+" doubled")
 		note(side.check.Disordered.Total, side.name+" out of order")
@@ -78,6 +78,9 @@ func (r *Report) WriteText(w io.Writer) error {
 	if m.Sent > 0 || m.Unsent > 0 {
 		line("messages", "%d sent, %d answered, %.0f/s in %.1f s", m.Sent, m.Answered, m.PerS, r.RunS)
 		line("latency", "%s", quantiles(r.Latency))
+	}
+	if p := r.Pause; p.Took > 0 {
+		line("pause", "%s at most, of %s, over %s after the beginning", show(p.Took), p.Link, show(max(p.At, 0)))
 	}
 	if r.Lag != nil && r.Lag.Count() > 0 {
 		line("lag", "%s", quantiles(r.Lag))
@@ -149,6 +152,9 @@ func (r *Report) writeFaults(b *bytes.Buffer) {
 	list("messages missing at the Manager", &r.Check.Messages.Missing)
 	list("messages doubled at the Manager", &r.Check.Messages.Doubled)
 	list("messages out of order at the Manager", &r.Check.Messages.Disordered)
+	list("of the Manager's numbers missing", &r.Check.Manager.Missing)
+	list("of the Manager's numbers doubled", &r.Check.Manager.Doubled)
+	list("of the Manager's numbers out of order", &r.Check.Manager.Disordered)
 	list("without the Manager's account", &r.Check.NoReport)
 }
 
@@ -156,15 +162,16 @@ func quantiles(h *Histogram) string {
 	if h == nil || h.Count() == 0 {
 		return "none"
 	}
-	show := func(d time.Duration) string {
-		switch {
-		case d >= time.Second:
-			return d.Round(time.Millisecond).String()
-		case d >= time.Millisecond:
-			return d.Round(10 * time.Microsecond).String()
-		}
-		return d.Round(time.Microsecond / 10).String()
-	}
 	return fmt.Sprintf("p50 %s, p90 %s, p99 %s, p99.9 %s, max %s",
 		show(h.Quantile(0.5)), show(h.Quantile(0.9)), show(h.Quantile(0.99)), show(h.Quantile(0.999)), show(h.Max()))
+}
+
+func show(d time.Duration) string {
+	switch {
+	case d >= time.Second:
+		return d.Round(time.Millisecond).String()
+	case d >= time.Millisecond:
+		return d.Round(10 * time.Microsecond).String()
+	}
+	return d.Round(time.Microsecond / 10).String()
 }

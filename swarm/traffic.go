@@ -98,7 +98,11 @@ func (r *loop) topUp(place uint32, l *link) {
 func (r *loop) send(place uint32, l *link, stamp time.Duration) bool {
 	seq := l.sent + 1
 	r.buf = wire.AppendHead(r.buf[:0], wire.KindData, r.cfg.Size)
-	r.buf = AppendPayload(r.buf, Payload{Op: OpEcho, Seq: seq, SentNs: uint64(stamp)})
+	op := OpEcho
+	if n := uint32(r.cfg.Pushes); n > 0 && seq%n == 0 {
+		op = OpPush
+	}
+	r.buf = AppendPayload(r.buf, Payload{Op: op, Seq: seq, SentNs: uint64(stamp)})
 	r.buf = AppendFiller(r.buf, r.number(place), seq, r.cfg.Size-PayloadHead)
 	if !r.write(l, r.buf) {
 		return false
@@ -200,7 +204,12 @@ func (r *loop) push(place uint32, l *link, rest []byte) {
 	if p.Flags&wire.FlagAck != 0 {
 		r.count.acks++
 		r.buf = wire.AppendAck(r.buf[:0], p.TID)
-		r.answer(place, l)
+		if r.answer(place, l); l.state != up {
+			return
+		}
+	}
+	if _, ours := ParsePayload(p.Payload); ours { // else somebody else has something to say
+		r.data(place, l, p.Payload)
 	}
 }
 
@@ -223,11 +232,12 @@ func (r *loop) data(place uint32, l *link, payload []byte) {
 			r.count.renumbered++
 		}
 		l.manager = p.Answer
+		r.countManager(place, p.Answer)
 	}
 	switch p.Op {
 	case OpReport:
 		r.reported(place, l, p)
-	case OpEcho:
+	case OpEcho, OpPush:
 		r.echoed(place, l, p, len(payload))
 	default:
 		r.corrupt(place, p.Seq)
@@ -242,7 +252,11 @@ func (r *loop) echoed(place uint32, l *link, p Payload, size int) {
 		return // it was answered before
 	}
 	r.count.answered++
-	r.find.latency.Record(r.now - time.Duration(p.SentNs))
+	took := r.now - time.Duration(p.SentNs)
+	r.find.latency.Record(took)
+	if took > r.find.pause.took {
+		r.find.pause = pause{took, r.now - r.schedule.start, place}
+	}
 	if l.flying > 0 {
 		l.flying--
 		r.flying--

@@ -84,6 +84,7 @@ the list's back-off say, and elsewhere if it was sent away. The report tells how
 	f.IntVar(&cfg.Size, "size", cfg.Size, "bytes of a message")
 	f.DurationVar(&cfg.Think, "think", 0, "pause from an answer to the next message")
 	f.BoolVar(&cfg.Checker, "checker", false, "keep account of every number on both sides")
+	f.IntVar(&cfg.Pushes, "pushes", 0, "each so manieth message of a link is answered by a push that wants an ACK; 0: none")
 	f.BoolVar(&cfg.Silent, "silent", false, "open links and say nothing")
 	f.DurationVar(&cfg.Heartbeat, "heartbeat", 0, "interval of heartbeats; 0: as the gateway says")
 	f.StringVar(&cfg.Login, "login", cfg.Login, "sdk: protobuf Hello; text: plain text; none")
