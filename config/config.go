@@ -14,6 +14,7 @@ import (
 	"edged/bus"
 	"edged/delivery"
 	"edged/gateway"
+	"edged/handover"
 	"edged/health"
 	"edged/registry"
 	"edged/relay"
@@ -26,21 +27,21 @@ const maxFile = 256 << 10
 
 // Config is edged.toml; each field is a section.
 type Config struct {
-	Gateway   gateway.Config     `toml:"gateway"`
-	Listeners []gateway.Listener `toml:"listener"`
-	Manager   relay.Config       `toml:"manager"`
-	Redis     Redis              `toml:"redis"`
-	Admin     admin.Config       `toml:"admin"`
-	Health    health.Config      `toml:"health"`
-	Tuning    tuning.Config      `toml:"tuning"`
-	Keeper    Keeper             `toml:"keeper"`
-	Handover  Handover           `toml:"handover"`
-	Delivery  delivery.Config    `toml:"delivery"`
-	Slow      gateway.Slow       `toml:"slow"`
-	Rooms     room.Limits        `toml:"rooms"`
-	Registry  registry.Config    `toml:"registry"`
-	Bus       bus.Config         `toml:"bus"`
-	Offline   Offline            `toml:"offline"`
+	Gateway   gateway.Config        `toml:"gateway"`
+	Listeners []gateway.Listener    `toml:"listener"`
+	Manager   relay.Config          `toml:"manager"`
+	Redis     Redis                 `toml:"redis"`
+	Admin     admin.Config          `toml:"admin"`
+	Health    health.Config         `toml:"health"`
+	Tuning    tuning.Config         `toml:"tuning"`
+	Keeper    handover.KeeperConfig `toml:"keeper"`
+	Handover  handover.Config       `toml:"handover"`
+	Delivery  delivery.Config       `toml:"delivery"`
+	Slow      gateway.Slow          `toml:"slow"`
+	Rooms     room.Limits           `toml:"rooms"`
+	Registry  registry.Config       `toml:"registry"`
+	Bus       bus.Config            `toml:"bus"`
+	Offline   Offline               `toml:"offline"`
 }
 
 // Default returns what an empty file means.
@@ -53,8 +54,8 @@ func Default() *Config {
 		Admin:     admin.Default(),
 		Health:    health.Default(),
 		Tuning:    tuning.Default(),
-		Keeper:    defaultKeeper(),
-		Handover:  defaultHandover(),
+		Keeper:    handover.DefaultKeeper(),
+		Handover:  handover.Default(),
 		Delivery:  delivery.Default(),
 		Slow:      gateway.DefaultSlow(),
 		Rooms:     room.Default(),
