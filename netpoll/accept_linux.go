@@ -14,6 +14,7 @@ var errFull = errors.New("every slot is taken")
 type accepting struct {
 	fds     []accepter
 	paused  bool // no file descriptors: not armed until retryAt
+	off     bool // by Group.Pause, or before Start of a group that inherits: not armed
 	retryAt time.Duration
 	last    Conn // whose peer address is at hand
 	peer    unix.RawSockaddrAny
@@ -38,15 +39,14 @@ func (l *Loop) listen(a accepter) bool {
 
 func (a *accepting) add(l *Loop, from accepter) {
 	a.fds = append(a.fds, from)
-	if !a.paused && !a.watch(l, len(a.fds)-1) {
+	if !a.paused && !a.off && !a.watch(l, len(a.fds)-1) {
 		a.pause(l)
 	}
 }
 
 // watch has epoll report connections to accept; false when it cannot.
 func (a *accepting) watch(l *Loop, n int) bool {
-	e := epollCtl(l.ep, unix.EPOLL_CTL_ADD, a.fds[n].fd, unix.EPOLLIN, makeConn(listenSlot+uint32(n), 0))
-	return e == 0 || e == unix.EEXIST
+	return arm(l.ep, a.fds[n].fd, unix.EPOLLIN, makeConn(listenSlot+uint32(n), 0)) == 0
 }
 
 func (a *accepting) unwatch(l *Loop, n int) {
@@ -67,11 +67,29 @@ func (a *accepting) pause(l *Loop) {
 
 func (a *accepting) resume(l *Loop) {
 	a.paused = false
+	if a.off {
+		return
+	}
 	for n := range a.fds {
 		if a.fds[n].fd >= 0 && !a.watch(l, n) {
 			a.pause(l)
 			return
 		}
+	}
+}
+
+// turnOff leaves who connects in the kernel's queue, until turnOn.
+func (a *accepting) turnOff(l *Loop) {
+	a.off = true
+	for n := range a.fds {
+		a.unwatch(l, n)
+	}
+}
+
+func (a *accepting) turnOn(l *Loop) {
+	a.off = false
+	if !a.paused {
+		a.resume(l)
 	}
 }
 

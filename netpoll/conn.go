@@ -16,7 +16,8 @@ const (
 //	          |                  `----------> free (peer gone, Abort)
 //	          `-----------------------------> free (refused, Close, Abort)
 //
-// Each way out of connecting and open passes by ended, while Handler.Closed is called.
+// Each way out of connecting and open passes by ended, while Handler.Closed is called. The values stand in states (state.go) and
+// never change.
 type flags uint16
 
 const handlers = connecting | open | ended // the handler may ask about it
@@ -32,6 +33,7 @@ const (
 	held             // KernelBytes is exceeded: looked at again by time
 	dirty            // in Loop.dirty
 	resumed          // in Loop.resumed
+	dialled          // by Dial, not accepted
 )
 
 // conn is one slot's record: flat and without pointers, so that the garbage collector does not look at it and an idle
@@ -44,6 +46,7 @@ type conn struct {
 	out      bufRef // first and last buffer of the output
 	outLast  bufRef
 	pending  uint32 // bytes in the output buffers
+	read     uint32 // bytes taken from the kernel, wrapping
 	written  uint32 // bytes given to the kernel, wrapping
 	acked    uint32 // of them, acknowledged by the peer when last looked
 	progress uint32 // ms of CLOCK_MONOTONIC when output was last seen to move, or began

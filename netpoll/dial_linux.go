@@ -36,7 +36,7 @@ func (l *Loop) Dial(addr netip.AddrPort, from netip.Addr, tag uint32) (Conn, err
 	}
 	var c Conn
 	if err == nil {
-		c, err = l.adopt(fd, connecting, unix.EPOLLOUT)
+		c, err = l.adopt(fd, connecting|dialled, unix.EPOLLOUT)
 	}
 	if err != nil {
 		closeFD(int32(fd), false)

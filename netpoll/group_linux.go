@@ -23,6 +23,10 @@ type Group struct {
 	ready    sync.WaitGroup // loops whose thread is not yet prepared
 	done     sync.WaitGroup
 	next     atomic.Uint32 // round robin of oneOf
+	paused   atomic.Bool   // between Pause and Thaw
+	frozen   *freeze       // from Freeze to Thaw
+	still    bool          // all loops stand still
+	legacy   *legacy       // what was inherited; nil for nothing
 
 	mu  sync.Mutex
 	err error // what Err returns; guarded by mu
@@ -35,8 +39,15 @@ func New(cfg Config, handler func(l *Loop) Handler) (*Group, error) {
 	}
 	g := &Group{cfg: cfg}
 	g.steer.settle, g.steer.queues = settleTime, cfg.Queues
+	if cfg.Inherit != nil {
+		var err error
+		if g.legacy, err = newLegacy(cfg.Inherit, &cfg); err != nil {
+			return nil, err
+		}
+		g.cfg.Inherit = nil
+	}
 	for i := range cfg.Loops {
-		l, err := newLoop(g, i)
+		l, err := g.newLoop(i)
 		if err != nil {
 			g.Stop()
 			return nil, err
@@ -47,9 +58,24 @@ func New(cfg Config, handler func(l *Loop) Handler) (*Group, error) {
 		}
 		g.loops = append(g.loops, l)
 	}
-	g.busyPoll()
 	g.route(0)
+	if g.legacy == nil {
+		g.busyPoll()
+	} else {
+		g.inheritListeners()
+		if g.legacy.first != nil {
+			g.report(g.legacy.first)
+		}
+	}
 	return g, nil
+}
+
+// newLoop makes the loop of that number, or goes on with it.
+func (g *Group) newLoop(number int) (*Loop, error) {
+	if g.legacy != nil {
+		return g.inheritLoop(number)
+	}
+	return newLoop(g, number)
 }
 
 // Loops returns the loops, in the order of their numbers.
@@ -62,6 +88,9 @@ func (g *Group) Start() {
 		return
 	}
 	growFiles(g.cfg.MaxConns*g.cfg.Loops + spareFiles)
+	if g.legacy != nil {
+		g.resume()
+	}
 	for _, l := range g.loops {
 		g.ready.Add(1)
 		g.done.Add(1)
@@ -76,15 +105,21 @@ func (g *Group) Start() {
 	}
 }
 
-// Stop ends the loops and with them every connection, without telling the handlers, and waits for it.
+// Stop ends the loops and with them every connection, without telling the handlers, and waits for it. What a group inherited that
+// was not started is left alone.
 func (g *Group) Stop() {
 	g.stopping.Store(true)
 	if !g.started.Swap(true) {
 		for _, l := range g.loops {
-			l.shut()
+			if g.legacy != nil {
+				l.renounce()
+			} else {
+				l.shut()
+			}
 		}
 		return
 	}
+	g.Thaw()
 	for _, l := range g.loops {
 		l.Wake()
 	}

@@ -26,6 +26,7 @@ func (l *Loop) read(c Conn, r *conn) {
 		return
 	}
 	l.stats.ReadBytes += uint64(n)
+	r.read += uint32(n)
 	if r.in == 0 {
 		in := l.hot[head : head+n]
 		if used := l.handler.Read(c, in); used < n {

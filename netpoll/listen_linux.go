@@ -62,7 +62,8 @@ func (g *Group) Adopt(fds ...int) (source int, err error) {
 		if err := unix.SetNonblock(fd, true); err != nil {
 			return 0, fmt.Errorf("netpoll: file %d: %w", fd, err)
 		}
-		setTCPOptions(fd, g.cfg.UserTimeout) // a unix socket refuses them, rightly
+		_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0) // a successor inherits it, as those of Listen
+		setTCPOptions(fd, g.cfg.UserTimeout)               // a unix socket refuses them, rightly
 	}
 	return g.adopt(fds, tcp, true)
 }
@@ -88,13 +89,20 @@ func sameAddress(fds []int) (tcp bool, err error) {
 	return !local, nil
 }
 
+func (g *Group) newSource(number int, fds []int, tcp, passed bool) *source {
+	single := len(g.loops) > 1 && (len(fds) < len(g.loops) || !reusePort(fds))
+	return &source{number: number, tcp: tcp, passed: passed, single: single}
+}
+
 // adopt has the loops accept from listening sockets.
 func (g *Group) adopt(fds []int, tcp, passed bool) (int, error) {
 	if g.stopping.Load() {
 		return 0, ErrStopped
 	}
-	s := &source{number: g.sources, tcp: tcp, passed: passed}
-	s.single = len(g.loops) > 1 && (len(fds) < len(g.loops) || !reusePort(fds))
+	if g.paused.Load() {
+		return 0, errPaused
+	}
+	s := g.newSource(g.sources, fds, tcp, passed)
 	if passed && tcp && !s.single {
 		s.program = program{}
 	}

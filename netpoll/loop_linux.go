@@ -41,12 +41,15 @@ type Loop struct {
 	accepts accepting
 	pinning pinning
 
+	freezing *freeze // it is to stand still, or does
+
 	// Shared.
 	thread   int         // of the kernel; known once the group is ready
 	sleeping atomic.Bool // the loop waits, or is about to look for work a last time: ring the bell
 	bell     bell
 	inbox    inbox
 	placed   placed
+	visits   chan func() (turn bool) // work for the thread of a loop that stands still
 }
 
 // work lists the connections that the loop must come back to without an event. Owned by the loop.
@@ -83,15 +86,19 @@ func newLoop(g *Group, number int) (*Loop, error) {
 		closeFD(int32(fd), false)
 		return nil, fmt.Errorf("netpoll: epoll_ctl: %w", e)
 	}
-	l := &Loop{number: number, group: g}
-	l.waiter.ep, l.bell.fd = ep, fd
+	return makeLoop(g, number, ep, fd), nil
+}
+
+func makeLoop(g *Group, number, ep, bell int) *Loop {
+	l := &Loop{number: number, group: g, visits: make(chan func() bool)}
+	l.waiter.ep, l.bell.fd = ep, bell
 	l.pinning.plan(-1)
 	l.slots = newSlots(g.cfg.MaxConns)
 	l.clock = newClock()
 	l.now = l.clock.now()
 	l.hot = make([]byte, 2*g.cfg.ReadBuffer)
 	l.budget = g.cfg.ReadBuffer
-	return l, nil
+	return l
 }
 
 // run is the loop's thread, until the group stops.
@@ -103,6 +110,9 @@ func (l *Loop) run() {
 	l.group.ready.Done()
 	for !l.group.stopping.Load() {
 		l.turn()
+		if l.freezing != nil {
+			l.rest()
+		}
 	}
 	l.shut()
 }
@@ -341,6 +351,13 @@ func (l *Loop) arm(c Conn, r *conn) {
 		events |= unix.EPOLLOUT
 	}
 	epollCtl(l.ep, unix.EPOLL_CTL_MOD, int(r.fd), events, c)
+}
+
+// watch is arm for an epoll of which it is not known what it watches.
+func (l *Loop) watch(c Conn, r *conn) {
+	if arm(l.ep, int(r.fd), 0, c) == 0 {
+		l.arm(c, r)
+	}
 }
 
 // Number returns the loop's place in its group.

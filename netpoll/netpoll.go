@@ -68,6 +68,9 @@ type Config struct {
 	Queues  SteerMap
 	Steered func(l ListenerSteering)
 
+	// Inherit is what the group goes on with, nil for nothing. Until Start it touches nothing of that.
+	Inherit *Inheritance
+
 	// Piece returns the length of the piece of output that begins with head; without it Thin drops nothing. A piece is what
 	// one Write was given. Piece is called on every loop's thread, by Thin and where the kernel takes a part of the output;
 	// where no piece begins it returns 0, and Thin goes no further.

@@ -2,10 +2,14 @@ package netpoll
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // source is a listener of the group: one socket for each loop, which are a SO_REUSEPORT group, or fewer.
@@ -160,6 +164,39 @@ func (s *source) look(p *plan, missed, shifted bool, since time.Duration) (chang
 		p.proved.Store(true)
 	}
 	return false
+}
+
+// placeOf returns where a socket stands in the kernel's group, and what a state says of its origin; false for one that is closed.
+func (s *source) placeOf(fd int) (place int, origin uint32, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.passed {
+		origin = adopted
+	}
+	place = slices.IndexFunc(s.members, func(m member) bool { return m.fd == fd })
+	return place, origin, fd >= 0 && place >= 0
+}
+
+// address is where it listens; nil if that cannot be found out.
+func (s *source) address() net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.members) == 0 {
+		return nil
+	}
+	at, err := unix.Getsockname(s.members[0].fd)
+	if err != nil {
+		return nil
+	}
+	switch at := at.(type) {
+	case *unix.SockaddrInet4:
+		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.AddrFrom4(at.Addr), uint16(at.Port)))
+	case *unix.SockaddrInet6:
+		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.AddrFrom16(at.Addr), uint16(at.Port)))
+	case *unix.SockaddrUnix:
+		return &net.UnixAddr{Name: at.Name, Net: "unix"}
+	}
+	return nil
 }
 
 func (s *source) isOpen() bool {

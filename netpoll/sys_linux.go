@@ -22,6 +22,15 @@ func epollCtl(ep, op, fd int, events uint32, c Conn) syscall.Errno {
 	return e
 }
 
+// arm has an epoll watch a descriptor, whether it does so already or not.
+func arm(ep, fd int, events uint32, c Conn) syscall.Errno {
+	e := epollCtl(ep, unix.EPOLL_CTL_ADD, fd, events, c)
+	if e == unix.EEXIST {
+		e = epollCtl(ep, unix.EPOLL_CTL_MOD, fd, events, c)
+	}
+	return e
+}
+
 func recv(fd int32, p []byte) (int, syscall.Errno) {
 	for {
 		n, _, e := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), 0, 0, 0)
@@ -111,6 +120,11 @@ func closeFD(fd int32, reset bool) {
 		_, _, _ = unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_LINGER, uintptr(unsafe.Pointer(&l)), unsafe.Sizeof(l), 0)
 	}
 	_, _, _ = unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)
+}
+
+func isInternet(fd int32) bool {
+	domain, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DOMAIN)
+	return err == nil && domain != unix.AF_UNIX
 }
 
 // socketError returns and clears what happened to the socket.
