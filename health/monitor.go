@@ -17,7 +17,10 @@ type Options struct {
 	Log     *slog.Logger   // nil: nothing is logged
 	Gateway string         // a fleet's gateways sample at times that differ with this; empty: at once
 	Source  Source         // nil: this box's interfaces; the Monitor closes it
-	Root    string         // below which /proc and /sys are; empty: "/"
+	// Resume is what the process that this one takes over from published last: it holds until an interval has been measured,
+	// instead of Warming. nil: there was none.
+	Resume *Snapshot
+	Root   string // below which /proc and /sys are; empty: "/"
 }
 
 // Monitor measures the box each interval and publishes what it finds.
@@ -77,6 +80,9 @@ func New(c Config, o Options) (*Monitor, error) {
 			scorer:  NewScorer(c, o.Log.Warn),
 		},
 	}
+	if o.Resume != nil && o.Resume.State != Warming {
+		m.sampler.scorer.resume(*o.Resume)
+	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.latest.Store(m.sampler.restate(time.Now(), false))
 	return m, nil
@@ -92,8 +98,8 @@ func phase(gateway string, interval time.Duration) time.Duration {
 	return time.Duration(h.Sum64() % uint64(interval))
 }
 
-// Start begins to measure; the state is Warming until an interval has been measured, which takes up to two. Calls after
-// the first do nothing.
+// Start begins to measure; without Options.Resume the state is Warming until an interval has been measured, which takes up to
+// two. Calls after the first do nothing.
 func (m *Monitor) Start() {
 	m.start.Do(func() {
 		m.running.Go(m.watch)

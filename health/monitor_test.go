@@ -118,7 +118,7 @@ func startRun(t *testing.T, c health.Config, box *fakeBox, o health.Options) *ru
 	if r.monitor, err = health.New(c, o); err != nil {
 		t.Fatal(err)
 	}
-	if s := r.monitor.Latest(); s.State != health.Warming || s.Availability != 0 {
+	if s := r.monitor.Latest(); o.Resume == nil && (s.State != health.Warming || s.Availability != 0) {
 		t.Errorf("before the start: %+v", s)
 	}
 	r.monitor.Start()
@@ -195,6 +195,50 @@ func TestMonitorWarmsAndTicks(t *testing.T) {
 				t.Errorf("tick %d: %+v", tick, s)
 			}
 		}
+	})
+}
+
+// TestMonitorResumes goes on with what the process before found, until it has measured an interval itself.
+func TestMonitorResumes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		last := health.Snapshot{State: health.Up, Reason: "bytes", Availability: 0.25, Raw: 0.3, Links: 7, RxPPS: 12}
+		r := startRun(t, limited(), newFakeBox(400), health.Options{Resume: &last})
+		r.inputs.Links = 3
+		begin := r.pass(0)
+		if len(begin) != 2 {
+			t.Fatalf("at the start %+v", begin)
+		}
+		for _, s := range begin {
+			r.want(s, health.Up, "bytes", 0.25)
+			if s.RxPPS != 12 || !slices.Equal(s.NICs, []string{"eth0"}) {
+				t.Errorf("%+v", s)
+			}
+		}
+		r.monitor.SetDraining(true)
+		r.want(r.one(time.Second), health.Draining, "draining", 0)
+		r.monitor.SetDraining(false)
+		r.want(r.one(time.Second), health.Up, "bytes", 0.25)
+		r.want(r.one(interval-2*time.Second), health.Up, "pps", 0.6)
+	})
+}
+
+// TestMonitorResumesInVain begins with warming where there is nothing to go on with, and believes an old figure no longer than
+// a value that cannot be measured.
+func TestMonitorResumesInVain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := startRun(t, limited(), newFakeBox(400), health.Options{Resume: &health.Snapshot{State: health.Warming, Reason: "warming"}})
+		r.want(r.pass(0)[1], health.Warming, "warming", 0)
+		r.want(r.one(interval), health.Up, "pps", 0.6)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		box := newFakeBox(400)
+		box.read = errors.New("no counters")
+		r := startRun(t, limited(), box, health.Options{Resume: &health.Snapshot{State: health.Up, Reason: "bytes", Availability: 0.25, Raw: 0.25}})
+		r.pass(0)
+		for range 2 {
+			r.want(r.one(interval), health.Up, "bytes", 0.25)
+		}
+		r.want(r.one(interval), health.Up, health.NICUnknown, 0)
 	})
 }
 

@@ -58,6 +58,7 @@ type Scorer struct {
 	rated   bool      // rates were told once
 	scored  Snapshot  // of the last tick, as if the state were Up
 	limited bool      // a limit on traffic is in force
+	resumed bool      // scored is still what another process found
 }
 
 // NewScorer returns a Scorer for a valid configuration. note is told what an operator should know; it may be nil.
@@ -78,6 +79,10 @@ func (s *Scorer) Score(in *Sample, out *Snapshot) {
 	if s.asked++; in.Resolved {
 		s.asked = 0
 	}
+	if s.resumed = s.resumed && t.known == 0 && t.leaves > 0 && s.tick <= patience; s.resumed {
+		s.goOn(in, out)
+		return
+	}
 	if t.known > 0 {
 		s.rates, s.rated, s.warm = t.rates, true, true
 	}
@@ -95,6 +100,17 @@ func (s *Scorer) Score(in *Sample, out *Snapshot) {
 	s.scored = next
 	s.state(in.At, in.Set, in.Resolved, in.Draining, &next)
 	*out = next
+}
+
+// resume begins with what another process found on this box.
+func (s *Scorer) resume(last Snapshot) {
+	s.warm, s.resumed, s.scored = true, true, last
+}
+
+// goOn is Score while there is nothing newer than what another process found.
+func (s *Scorer) goOn(in *Sample, out *Snapshot) {
+	s.scored.Tick, s.scored.Links, s.scored.Capacity = s.tick, in.Inputs.Links, in.Inputs.Capacity
+	s.Restate(in.At, in.Set, in.Resolved, in.Draining, out)
 }
 
 // Restate fills out with the last tick's findings in the state that holds now, which is how a change is told between two

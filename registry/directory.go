@@ -150,6 +150,43 @@ func (d *Directory) names(i int, dst []Name) []Name {
 	return dst
 }
 
+// Changes is the names whose links change while nobody writes their routes.
+type Changes struct {
+	mu    sync.Mutex // guards what follows
+	names map[Name]struct{}
+}
+
+// Collect gathers the changes from now until NewRoutes is called, which is for who Detaches a Routes: it comes before that.
+func (d *Directory) Collect() *Changes {
+	c := &Changes{names: make(map[Name]struct{})}
+	add := c.Add
+	d.changed.Store(&add)
+	return c
+}
+
+// Add makes n one of the changes: for what Detach gives back.
+func (c *Changes) Add(n Name) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.names[n] = struct{}{}
+}
+
+// Len returns how many names there are.
+func (c *Changes) Len() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.names)
+}
+
+// Each calls f with each name, in no order.
+func (c *Changes) Each(f func(n Name)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for n := range c.names {
+		f(n)
+	}
+}
+
 func (d *Directory) tell(user, device []byte) {
 	if f := d.changed.Load(); f != nil {
 		(*f)(Name{string(user), string(device)})

@@ -346,6 +346,38 @@ func TestRoutesDetachWithoutRedis(t *testing.T) {
 	eventually(t, "no ghost", func() bool { return routeOf(s, "42", "phone") == "" && next.idle() })
 }
 
+// TestRoutesCollect loses no change that comes between a Detach and the next Routes of the same process, or of another one.
+func TestRoutesCollect(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	g := start(t, standalone(s), gw1, 7, config())
+	for i := range 3 {
+		g.login(fmt.Sprint("u", i), "phone", uint32(i), 1)
+	}
+	eventually(t, "the routes", func() bool { return g.Routes.Stats().Written == 3 && g.idle() })
+	changes := g.Directory.Collect()
+	g.login("u3", "phone", 3, 1)
+	for _, n := range g.Detach(soon(t)) {
+		changes.Add(n)
+	}
+	g.logout("u0", "phone", 0, 1)
+	g.logout("u0", "phone", 0, 1) // a name counts once
+	var names []string
+	changes.Each(func(n registry.Name) { names = append(names, n.User) })
+	if slices.Sort(names); !slices.Equal(names, []string{"u0", "u3"}) || changes.Len() != 2 {
+		t.Errorf("changes of %v, %d", names, changes.Len())
+	}
+	next := resume(t, standalone(s), gw1, 7, config(), g.Directory)
+	changes.Each(func(n registry.Name) { next.Mark(n.User, n.Device) })
+	eventually(t, "both changes to be written", func() bool {
+		return routeOf(s, "u0", "phone") == "" && routeOf(s, "u3", "phone") == next.value(3, 1)
+	})
+	next.logout("u1", "phone", 1, 1)
+	if eventually(t, "a later one", func() bool { return routeOf(s, "u1", "phone") == "" }); changes.Len() != 2 {
+		t.Errorf("%d changes: the next Routes has them", changes.Len())
+	}
+}
+
 // TestRoutesTwins runs two processes under one ID: the younger has the lease, the other says so and takes it when that ends.
 func TestRoutesTwins(t *testing.T) {
 	t.Parallel()
