@@ -235,7 +235,7 @@ func TestMonitorResumesInVain(t *testing.T) {
 		box.read = errors.New("no counters")
 		r := startRun(t, limited(), box, health.Options{Resume: &health.Snapshot{State: health.Up, Reason: "bytes", Availability: 0.25, Raw: 0.25}})
 		r.pass(0)
-		for range 2 {
+		for range 3 {
 			r.want(r.one(interval), health.Up, "bytes", 0.25)
 		}
 		r.want(r.one(interval), health.Up, health.NICUnknown, 0)

@@ -79,7 +79,7 @@ func (s *Scorer) Score(in *Sample, out *Snapshot) {
 	if s.asked++; in.Resolved {
 		s.asked = 0
 	}
-	if s.resumed = s.resumed && t.known == 0 && t.leaves > 0 && s.tick <= patience; s.resumed {
+	if s.resumed = s.resumed && t.known == 0 && t.leaves > 0 && t.blind == 0; s.resumed {
 		s.goOn(in, out)
 		return
 	}
