@@ -41,24 +41,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 // runOn is run with the box that tune and doctor are about.
 func runOn(box tuning.Box, args []string, stdout, stderr io.Writer) int {
-	began := false // the arguments were understood
-	root := &cobra.Command{
-		Use:              "edged",
-		Short:            "An edge gateway: very many long-lived links on a bare Linux box",
-		SilenceUsage:     true,
-		SilenceErrors:    true,
-		Args:             cobra.NoArgs,
-		PersistentPreRun: func(*cobra.Command, []string) { began = true },
-		RunE: func(c *cobra.Command, _ []string) error {
-			began = false
-			return errors.New("needs a command; see edged help")
-		},
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
-	}
+	root, began := newRoot(box)
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(serveCommand(), dispatchCommand(), queueCommand(), checkCommand(), ctlCommand(), demoCommand(), swarmCommand(), tuneCommand(box), doctorCommand(box), versionCommand())
 	err := root.Execute()
 	if err == nil {
 		return exitDone
@@ -66,10 +52,31 @@ func runOn(box tuning.Box, args []string, stdout, stderr io.Writer) int {
 	if !errors.Is(err, errQuiet) {
 		fmt.Fprintln(stderr, "edged:", err)
 	}
-	if !began {
+	if !*began {
 		return exitUsage
 	}
 	return exitNot
+}
+
+// newRoot is the tree of all commands. Once one of them begins, the arguments were understood.
+func newRoot(box tuning.Box) (root *cobra.Command, began *bool) {
+	began = new(bool)
+	root = &cobra.Command{
+		Use:              "edged",
+		Short:            "An edge gateway: very many long-lived links on a bare Linux box",
+		SilenceUsage:     true,
+		SilenceErrors:    true,
+		Args:             cobra.NoArgs,
+		PersistentPreRun: func(*cobra.Command, []string) { *began = true },
+		RunE: func(c *cobra.Command, _ []string) error {
+			*began = false
+			return errors.New("needs a command; see edged help")
+		},
+	}
+	root.AddCommand(serveCommand(), dispatchCommand(), queueCommand(), checkCommand(), ctlCommand(), demoCommand(), swarmCommand(), tuneCommand(box), doctorCommand(box), versionCommand())
+	root.AddCommand(initCommand(box, isTerminal), completionCommand())
+	complete(root, box)
+	return root, began
 }
 
 func versionCommand() *cobra.Command {
