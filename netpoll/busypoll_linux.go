@@ -37,6 +37,11 @@ func setBusyPoll(ep int, b BusyPoll) error {
 // busyPoll has the loops' epolls poll, as far as the kernel lets them.
 func (g *Group) busyPoll() {
 	if g.cfg.BusyPoll.Time < time.Microsecond {
+		if g.legacy != nil { // a predecessor's epolls may poll
+			for _, l := range g.loops {
+				_ = setBusyPoll(l.ep, BusyPoll{})
+			}
+		}
 		return
 	}
 	for _, l := range g.loops {

@@ -70,3 +70,9 @@ func (l *Loop) BusyPoll() (BusyPoll, error) {
 	}
 	return BusyPoll{Time: time.Duration(p.usecs) * time.Microsecond, Budget: int(p.budget), Prefer: p.prefer == 1}, nil
 }
+
+// Epoll returns the loop's epoll.
+func (l *Loop) Epoll() int { return l.ep }
+
+// FD returns the descriptor of a connection, on the loop's thread or while that stands still.
+func (l *Loop) FD(c Conn) int { return int(l.find(c).fd) }

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"golang.org/x/sys/unix"
 )
 
 // errPaused is what Listen and Adopt return between Pause and Thaw.
@@ -14,6 +16,7 @@ var errPaused = errors.New("netpoll: no listener can be opened while the group i
 type freeze struct {
 	arrived chan struct{} // once by each loop, and again by one that was sent back to work
 	thaw    chan struct{}
+	abandon bool // the threads are to end; static once thaw is closed
 }
 
 // Pause stops accepting; what connects waits in the kernel's queue. When it returns nil, nothing is on its way from one loop
@@ -95,30 +98,47 @@ func (l *Loop) visit(f func() (turn bool)) (turn bool) {
 	return <-done
 }
 
-// rest is where a loop stands still.
-func (l *Loop) rest() {
+// rest is where a loop stands still, unless it has work left. With end the thread is to end and leave all as it is.
+func (l *Loop) rest() (end bool) {
 	f := l.freezing
 	select {
 	case <-f.thaw:
 		l.freezing = nil
-		return
+		return false
 	default:
 	}
 	if l.busy() {
-		return
+		return false
 	}
 	f.arrived <- struct{}{}
 	for {
 		select {
 		case <-f.thaw:
 			l.freezing = nil
-			return
+			return f.abandon
 		case visit := <-l.visits:
 			if visit() {
-				return
+				return false
 			}
 		}
 	}
+}
+
+// Abandon ends the threads of a frozen group and leaves all that it has to the one that goes on with it, in a process that does
+// not end when it has handed over. Nothing may be asked of the group afterwards but Stop, which has nothing left to do.
+func (g *Group) Abandon() {
+	if !g.still {
+		return
+	}
+	g.stopping.Store(true)
+	for _, l := range g.loops {
+		l.inbox.refuse()
+	}
+	g.frozen.abandon = true
+	close(g.frozen.thaw)
+	g.frozen, g.still = nil, false
+	g.paused.Store(false)
+	g.done.Wait()
 }
 
 // Thaw lets the loops go on and accept, whether Freeze or Pause succeeded, failed or never was.
@@ -152,24 +172,37 @@ func (l *Loop) checkFlows(check func(fd int, read, written uint32) error) (torn 
 	for slot := range l.used {
 		r := &l.conns[slot]
 		c := makeConn(slot, r.gen)
-		if r.flags&(open|closing) == 0 {
-			continue
-		}
-		if r.flags&dialled == 0 && isInternet(r.fd) {
-			if err := check(int(r.fd), r.read, r.written); err != nil {
-				l.lost(c, r, fmt.Errorf("netpoll: %w", err))
-				torn++
-				continue
+		switch {
+		case r.flags&(open|closing) == 0:
+			if r.flags&lingering != 0 {
+				arm(l.ep, int(r.fd), unix.EPOLLIN, c)
+			}
+		case r.flags&dialled == 0 && isInternet(r.fd) && !l.flows(c, r, check):
+			torn++
+		default:
+			if arm(l.ep, int(r.fd), 0, c) == 0 {
+				l.arm(c, r)
 			}
 		}
-		l.watch(c, r)
 	}
 	return torn
+}
+
+// flows closes a connection with which check does not agree.
+func (l *Loop) flows(c Conn, r *conn, check func(fd int, read, written uint32) error) bool {
+	err := check(int(r.fd), r.read, r.written)
+	if err != nil {
+		l.lost(c, r, fmt.Errorf("netpoll: %w", err))
+	}
+	return err == nil
 }
 
 // AppendState appends what the loop has, for Config.Inherit of the group that goes on with it. The loop must stand still, by
 // Freeze or because it was not started. Any goroutine may call it, for several loops at once; it changes nothing.
 func (l *Loop) AppendState(b []byte, version uint16) []byte {
+	if version != StateVersion {
+		panic(fmt.Sprintf("netpoll: a state of version %d", version))
+	}
 	start := len(b)
 	u32 := binary.LittleEndian.AppendUint32
 	for _, v := range []int{l.number, len(l.group.loops), l.group.sources, l.ep, l.bell.fd, int(l.used), 0, len(l.free), 0, 0} {

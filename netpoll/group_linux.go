@@ -87,7 +87,7 @@ func (g *Group) Start() {
 	if g.started.Swap(true) {
 		return
 	}
-	growFiles(g.cfg.MaxConns*g.cfg.Loops + spareFiles)
+	GrowFiles(g.cfg.MaxConns * g.cfg.Loops)
 	if g.legacy != nil {
 		g.resume()
 	}
@@ -184,9 +184,11 @@ func (g *Group) prepareThread(number int) {
 	}
 }
 
-// growFiles has the kernel make the table of file descriptors as large as it will be needed: it doubles it otherwise, and
-// each doubling stalls every thread that opens a file for 7 to 20 ms.
-func growFiles(n int) {
+// GrowFiles has the kernel make the table of file descriptors as large as it will be needed for so many connections: it doubles
+// it otherwise, and each doubling stalls every thread that opens a file for 7 to 20 ms. Start does so; who is to inherit
+// connections that stand still meanwhile does it before.
+func GrowFiles(conns int) {
+	n := conns + spareFiles
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
 		return

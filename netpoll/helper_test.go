@@ -180,7 +180,25 @@ func random(t testing.TB) *rand.Rand {
 	t.Helper()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
+	return seeded(seed)
+}
+
+func seeded(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }
+
+// unixPath is where a test may listen.
+func unixPath(t testing.TB) string { return t.TempDir() + "/edge" }
+
+func dialUnix(t testing.TB, path string) *net.UnixConn {
+	t.Helper()
+	c, err := net.DialTimeout("unix", path, limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	if err := c.SetDeadline(time.Now().Add(limit)); err != nil {
+		t.Fatal(err)
+	}
+	return c.(*net.UnixConn)
 }
 
 func noise(r *rand.Rand, n int) []byte {

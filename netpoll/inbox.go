@@ -37,8 +37,13 @@ func (b *inbox) run() {
 
 // close refuses further work and does what is there.
 func (b *inbox) close() {
-	b.mu.Lock()
-	b.gone = true
-	b.mu.Unlock()
+	b.refuse()
 	b.run()
+}
+
+// refuse takes no further work.
+func (b *inbox) refuse() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.gone = true
 }

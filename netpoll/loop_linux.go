@@ -110,8 +110,8 @@ func (l *Loop) run() {
 	l.group.ready.Done()
 	for !l.group.stopping.Load() {
 		l.turn()
-		if l.freezing != nil {
-			l.rest()
+		if l.freezing != nil && l.rest() {
+			return
 		}
 	}
 	l.shut()
@@ -351,13 +351,6 @@ func (l *Loop) arm(c Conn, r *conn) {
 		events |= unix.EPOLLOUT
 	}
 	epollCtl(l.ep, unix.EPOLL_CTL_MOD, int(r.fd), events, c)
-}
-
-// watch is arm for an epoll of which it is not known what it watches.
-func (l *Loop) watch(c Conn, r *conn) {
-	if arm(l.ep, int(r.fd), 0, c) == 0 {
-		l.arm(c, r)
-	}
 }
 
 // Number returns the loop's place in its group.
