@@ -2,11 +2,14 @@ package config_test
 
 import (
 	"fmt"
-	"os"
-	"regexp"
 	"strings"
 	"testing"
+
+	"edged/packaging/mantest"
 )
+
+// writeAnew is how the documents are made.
+const writeAnew = "go test ./config -update"
 
 // TestConfigurationDocument holds docs/CONFIGURATION.md against the settings; -update writes it anew.
 func TestConfigurationDocument(t *testing.T) {
@@ -36,65 +39,32 @@ func TestConfigurationDocument(t *testing.T) {
 			b.WriteString("\n")
 		}
 	}
-	current(t, "../docs/CONFIGURATION.md", strings.TrimRight(b.String(), "\n")+"\n")
+	mantest.Current(t, "../docs/CONFIGURATION.md", strings.TrimRight(b.String(), "\n")+"\n", *update, writeAnew)
 }
 
 // TestManualPage holds the keys in edged.toml(5) against the settings; -update writes them anew.
 func TestManualPage(t *testing.T) {
 	const file = "../packaging/man/edged.toml.5"
-	page, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := string(page)
+	page := mantest.Text(t, file)
 	for _, k := range kindsOfFile() {
-		begin, end := ".\\\" keys of "+k.name+"\n", ".\\\" end of "+k.name+"\n"
-		before, rest, ok := strings.Cut(text, begin)
-		_, after, closed := strings.Cut(rest, end)
-		if !ok || !closed {
-			t.Fatalf("%s has no place for the keys of %s", file, k.name)
-		}
 		_, sections := reference(t, k)
-		text = before + begin + manual(sections) + end + after
+		page = mantest.Fill(t, page, "keys of "+k.name, manual(sections))
 	}
-	current(t, file, text)
-}
-
-// current compares a file with what it should be, or writes it.
-func current(t *testing.T, file, want string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	have, should := strings.Split(string(got), "\n"), strings.Split(want, "\n")
-	for i := range should {
-		if i >= len(have) || have[i] != should[i] {
-			t.Fatalf("%s is not current from line %d on, which should be\n%s\nWrite it anew: go test ./config -update", file, i+1, should[i])
-		}
-	}
-	if len(have) != len(should) {
-		t.Fatalf("%s has more lines than it should. Write it anew: go test ./config -update", file)
-	}
+	mantest.Current(t, file, page, *update, writeAnew)
 }
 
 // manual is the sections as mdoc(7) has them.
 func manual(sections []section) string {
 	var b strings.Builder
 	for _, s := range sections {
-		fmt.Fprintf(&b, ".Ss %s\\&\n%s.Bl -tag -width Ds\n", s.heading(), roff(s.words))
+		fmt.Fprintf(&b, ".Ss %s\\&\n%s.Bl -tag -width Ds\n", s.heading(), mantest.Roff(s.words))
 		for _, key := range s.keys {
 			item := ".It Ic " + key.name
 			if key.preset != "" {
-				item += " No = " + roffWord(key.preset)
+				item += " No = " + mantest.Argument(key.preset)
 			}
-			fmt.Fprintf(&b, "%s\n%s", item, roff(key.words))
-			fmt.Fprintf(&b, "%s", roff(strings.ToUpper(key.value[:1])+key.value[1:]+"."))
+			fmt.Fprintf(&b, "%s\n%s", item, mantest.Roff(key.words))
+			fmt.Fprintf(&b, "%s", mantest.Roff(strings.ToUpper(key.value[:1])+key.value[1:]+"."))
 		}
 		b.WriteString(".El\n")
 	}
@@ -113,39 +83,4 @@ func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
 func firstSentence(text string) string {
 	first, _, _ := strings.Cut(text, ". ")
 	return strings.TrimSuffix(first, ".") + "."
-}
-
-// roff sets text in lines of at most 78 bytes, each sentence on its own, as mandoc wants it.
-func roff(text string) string {
-	if text == "" {
-		return ""
-	}
-	text = regexp.MustCompile("`([^`]*)`").ReplaceAllString(text, `\(oq$1\(cq`)
-	text = regexp.MustCompile(`([.!?]["')]?) `).ReplaceAllString(text, "$1\n")
-	var b strings.Builder
-	for sentence := range strings.SplitSeq(text, "\n") {
-		line := ""
-		for word := range strings.FieldsSeq(sentence) {
-			if line != "" && len(line)+1+len(word) > 78 {
-				b.WriteString(protect(line) + "\n")
-				line = ""
-			}
-			line = strings.TrimLeft(line+" "+word, " ")
-		}
-		b.WriteString(protect(line) + "\n")
-	}
-	return b.String()
-}
-
-// protect keeps a line from being taken for a request.
-func protect(line string) string {
-	if strings.HasPrefix(line, ".") || strings.HasPrefix(line, "'") {
-		return `\&` + line
-	}
-	return line
-}
-
-// roffWord is a value as one argument of a macro.
-func roffWord(value string) string {
-	return `"` + strings.ReplaceAll(strings.ReplaceAll(value, `\`, `\e`), `"`, `\(dq`) + `"`
 }

@@ -36,19 +36,19 @@ const (
 // questions are all there are, in the order in which they are asked.
 func questions() []question {
 	return []question{
-		{flag: "listen", usage: "`ADDRESS` that clients connect to, IP:port", section: "listener", key: "address",
+		{flag: "listen", usage: "`address` that clients connect to, IP:port", section: "listener", key: "address",
 			ask: "Address that clients connect to, IP:port"},
-		{flag: "manager", usage: "`ADDRESSES` of the Managers, host:port or unix:/path, with commas between", section: "manager", key: "addresses", form: formList,
+		{flag: "manager", usage: "`addresses` of the Managers, host:port or unix:/path, with commas between", section: "manager", key: "addresses", form: formList,
 			ask: "Managers, host:port or unix:/path, with commas between; empty: none yet, so that nobody can log in"},
-		{flag: "redis", usage: "`ADDRESSES` of Redis, host:port, with commas between; several are the nodes of a Cluster", section: "redis", key: "addresses", form: formList,
+		{flag: "redis", usage: "`addresses` of Redis, host:port, with commas between; several are the nodes of a Cluster", section: "redis", key: "addresses", form: formList,
 			ask: "Redis, host:port, with commas between; empty: none, this gateway works on its own"},
-		{flag: "slb", usage: "`NAME` of the load balancer that this box stands behind", section: "redis", key: "slb", need: "redis",
+		{flag: "slb", usage: "`name` of the load balancer that this box stands behind", section: "redis", key: "slb", need: "redis",
 			ask: "Name of the load balancer that this box stands behind; empty: none, clients come directly"},
-		{flag: "pps-limit", usage: "packets a second, received and sent together, that mean this box is full; 0: they do not count", section: "health", key: "pps_limit", form: formNumber,
+		{flag: "pps-limit", usage: "`number` of packets a second, received and sent together, that mean this box is full; 0: they do not count", section: "health", key: "pps_limit", form: formNumber,
 			ask: "Packets a second, received and sent together, that mean this box is full (clouds have such a limit); 0: they do not count"},
-		{flag: "bytes-limit", usage: "bytes a second in one direction that mean this box is full; 0: the speed of its link", section: "health", key: "bytes_limit", form: formNumber,
+		{flag: "bytes-limit", usage: "`number` of bytes a second in one direction that mean this box is full; 0: the speed of its link", section: "health", key: "bytes_limit", form: formNumber,
 			ask: "Bytes a second in one direction that mean this box is full; 0: the speed of its link"},
-		{flag: "links", usage: "links to prepare this box for; 0: what it can hold", section: "tuning", key: "links", form: formNumber,
+		{flag: "links", usage: "`number` of links to prepare this box for; 0: what it can hold", section: "tuning", key: "links", form: formNumber,
 			ask: "Links to prepare this box for; 0: what it can hold"},
 	}
 }
