@@ -9,9 +9,9 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Send writes a message; it has reached the kernel when Send returns nil. It waits while the peer's windows or the socket
-// are full. After the call ended it returns io.EOF, and Recv knows why; only if it was this side that ended it does it
-// return that reason. One goroutine may be in Send or CloseSend.
+// Send writes a message; it has reached the kernel as a whole if, and only if, Send returns nil. It waits while the peer's
+// windows or the socket are full. After the call ended it returns io.EOF, and Recv knows why; only if it was this side that
+// ended it does it return that reason. One goroutine may be in Send or CloseSend.
 func (c *Call) Send(message []byte) error {
 	var prefix [prefixLen]byte
 	if uint64(len(message)) > 1<<32-1 {
@@ -102,10 +102,11 @@ func (o *writer) pack(prefix, message []byte) ([]byte, []byte) {
 	return prefix, message
 }
 
-// write writes buf and the answers that come meanwhile, and waits for the socket where it must. The mutex is held, but
-// during the writing.
+// write writes buf and the answers that come meanwhile, and waits for the socket where it must. An error means that buf was
+// not written as a whole. The mutex is held, but during the writing.
 func (c *Call) write() error {
-	for {
+	failed := false
+	for first := true; ; first = false {
 		buf := c.out.buf
 		c.mu.Unlock()
 		_, err := c.conn.Write(buf)
@@ -113,6 +114,7 @@ func (c *Call) write() error {
 		if err != nil {
 			// What the peer said before still can be read, and tells more.
 			c.out.failed = true
+			failed = failed || first
 		}
 		if c.out.failed || len(c.out.answers) == 0 {
 			break
@@ -121,7 +123,7 @@ func (c *Call) write() error {
 	}
 	c.out.writing = false
 	c.moved.Broadcast()
-	if c.out.failed {
+	if failed {
 		return c.failure()
 	}
 	return nil
