@@ -39,6 +39,22 @@
 // it. With TLS it is the gRPC library's, which takes five goroutines for a batch. Both are a road (road.go), and nothing
 // else in the package knows which.
 //
+// # Hand-over
+//
+// A successor that takes the links over goes on with the numbering, so that the same Manager gets what it lacks and what it
+// repeats is dropped. In the old process that is
+//
+//	Hold ──> the shards take what there is, flush and stand ──> Freeze ──> AppendState ──> the process ends
+//	  `──────────────────────────────────────────────────────────`───────> Thaw
+//
+// and in the new one New with Options.Inherit, Orphans, Start. Two gates in each stream say what may be under way (gate.go):
+// behind news is all that a shard is told, and all that came; behind sending is what the sender changes and sends. What stands
+// before a gate was neither taken in nor sent.
+//
+// Without receipts nothing that SendMsg took is repeated, and what the Manager had not read yet of the old stream, or we of
+// its, may be lost with it. A Manager that was met so lately that it did not say its name yet, and to which something was sent
+// that is kept no more, counts as another one afterwards.
+//
 // # Keepalive
 //
 // A stream on which nothing arrives is probed every 10 s, so that a frozen Manager is noticed. A
