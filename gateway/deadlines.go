@@ -181,7 +181,7 @@ func (s *shard) untilDue() time.Duration {
 	if at, ok := s.deadlines.Next(); ok {
 		wait = max(at.Sub(s.now()), 0)
 	}
-	if s.drain.active && (wait < 0 || wait > drainTick) {
+	if (s.drain.active || s.shed.active) && (wait < 0 || wait > drainTick) {
 		wait = drainTick
 	}
 	if s.managers.anyCrowd() && (wait < 0 || wait > crowdTick) {

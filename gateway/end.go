@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"edged/batch"
+	"edged/handover"
 	"edged/netpoll"
 	"edged/wire"
 )
@@ -48,8 +49,11 @@ func (s *shard) Closed(c netpoll.Conn, why error) {
 		return
 	}
 	e := ending{side: batch.SideNetwork, label: EndLost}
-	if errors.Is(why, io.EOF) {
+	switch {
+	case errors.Is(why, io.EOF):
 		e = ending{side: batch.SideClient, label: EndPeerClosed}
+	case errors.Is(why, handover.ErrTorn):
+		e = ending{side: batch.SideGateway, label: EndTorn}
 	}
 	if why != nil {
 		e.evidence = why.Error()

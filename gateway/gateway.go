@@ -1,8 +1,11 @@
 package gateway
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,7 +59,7 @@ type Gateway struct {
 	listeners     []Listener
 	listenerNames [][]byte
 	passed        map[string][]int
-	addresses     []string // where it really listens, by listener
+	addresses     []string // where it really listens, by configured listener; those that are configured no more come behind
 	advertise     string
 	id            string
 	epoch         uint64
@@ -67,6 +70,10 @@ type Gateway struct {
 	shards        []*shard
 	rules
 	people
+
+	managerAddresses []string
+	before           before
+	past             *past // while New loads it
 
 	// Shared.
 	links    atomic.Int64
@@ -101,16 +108,25 @@ func New(o Options) (*Gateway, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gateway{cfg: o.Config, listeners: o.Listeners, passed: o.Passed, log: o.Log, epoch: uint64(time.Now().UnixNano())}
-	g.checkEvery = checkEvery(o.Config, o.Listeners)
-	g.paceBurst = paceBurst(o.Config.LinkRate)
-	g.setPeople(o)
-	reactors := o.Queues.reactors(o.Config)
-	if err := g.size(reactors, o.Files); err != nil {
-		return nil, err
+	g := &Gateway{
+		cfg: o.Config, listeners: slices.Clone(o.Listeners), passed: maps.Clone(o.Passed), log: o.Log,
+		epoch: uint64(time.Now().UnixNano()), managerAddresses: o.Managers.Addresses,
 	}
 	for _, l := range o.Listeners {
+		g.addresses = append(g.addresses, l.Address)
+	}
+	g.paceBurst = paceBurst(o.Config.LinkRate)
+	g.setPeople(o)
+	reactors, err := g.agree(&o)
+	if err != nil {
+		return nil, err
+	}
+	g.checkEvery = checkEvery(o.Config, g.listeners)
+	for _, l := range g.listeners {
 		g.listenerNames = append(g.listenerNames, []byte(l.Name))
+	}
+	if err := g.size(reactors, o.Files); err != nil {
+		return nil, err
 	}
 	if err := g.open(reactors, o); err != nil {
 		if g.group != nil {
@@ -135,7 +151,7 @@ func (g *Gateway) size(reactors, files int) error {
 		g.capacity = possible
 	}
 	g.capacity = min(g.capacity, reactors*linkpool.MaxPlaces)
-	return nil
+	return g.keepCapacity()
 }
 
 // shardCapacity leaves each shard room for more than its share: the kernel spreads connections by a hash.
@@ -159,6 +175,7 @@ func (g *Gateway) open(reactors int, o Options) (err error) {
 		BusyPoll:    netpoll.BusyPoll{Time: g.cfg.BusyPoll},
 		HighWater:   g.slow.Bytes,
 		Piece:       frameLen,
+		Inherit:     g.inheritedLoops(),
 	}, func(l *netpoll.Loop) netpoll.Handler {
 		s := newShard(g, l, perShard)
 		g.shards = append(g.shards, s)
@@ -167,20 +184,17 @@ func (g *Gateway) open(reactors int, o Options) (err error) {
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}
-	for _, l := range g.listeners {
-		g.addresses = append(g.addresses, l.Address)
-	}
-	if err := g.listen(); err != nil {
+	if err := g.listen(g.inheritListeners()); err != nil {
 		return err
 	}
-	g.advertise = g.cfg.Advertise
-	if g.advertise == "" {
-		g.advertise = advertised(g.addresses)
+	if g.past == nil {
+		g.advertise = cmp.Or(g.cfg.Advertise, advertised(g.addresses))
+		g.id = cmp.Or(g.cfg.ID, g.advertise)
 	}
-	if g.id = g.cfg.ID; g.id == "" {
-		g.id = g.advertise
+	if err := g.openRelay(o); err != nil {
+		return err
 	}
-	return g.openRelay(o)
+	return g.load()
 }
 
 func (g *Gateway) openRelay(o Options) (err error) {
@@ -193,6 +207,7 @@ func (g *Gateway) openRelay(o Options) (err error) {
 		Wake:    func(shard int) { g.shards[shard].loop.Wake() },
 		ShardOf: func(index uint32) int { shard, _ := linkpool.Place(index); return shard },
 		Log:     g.log,
+		Inherit: g.inheritedStreams(),
 
 		UserShards: g.userShards,
 		Cast:       g.newCast,

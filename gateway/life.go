@@ -45,9 +45,9 @@ func (g *Gateway) Undrain() error {
 		return nil
 	}
 	for _, s := range g.shards {
-		s.loop.Post(func() { s.drain.active = false })
+		s.loop.Post(func() { s.drain = drain{} })
 	}
-	if err := g.listen(); err != nil {
+	if err := g.listen(nil); err != nil {
 		g.group.StopAccepting() // some of them may listen: all or none
 		return err
 	}
@@ -168,7 +168,7 @@ type drain struct {
 
 // startDrain begins, on the shard's thread.
 func (s *shard) startDrain(within time.Duration) {
-	s.drain = drain{active: true, started: s.now(), within: within, links: s.links.Len()}
+	s.drain, s.shed = drain{active: true, started: s.now(), within: within, links: s.links.Len()}, shed{}
 }
 
 // drainSome sends as many links away as the time that has passed asks for.
@@ -177,11 +177,8 @@ func (s *shard) drainSome() {
 	if !d.active {
 		return
 	}
-	goal := d.links
-	if passed := s.now().Sub(d.started); passed < d.within {
-		goal = int(int64(d.links) * (passed + drainTick).Milliseconds() / max(d.within.Milliseconds(), 1))
-	}
-	for n := min(goal, d.links) - d.gone; n > 0 && s.links.Len() > 0; n-- {
+	goal := paced(d.links, s.now().Sub(d.started), d.within)
+	for n := goal - d.gone; n > 0 && s.links.Len() > 0; n-- {
 		d.at = s.links.Each(d.at, 1, func(place, uniq uint32, l *link) {
 			s.end(place, uniq, l, ending{reason: wire.ByeDraining, side: batch.SideGateway, evidence: "draining", retry: s.retryAfter()})
 		})

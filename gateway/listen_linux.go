@@ -11,14 +11,22 @@ import (
 
 // listen takes every listener's socket. It is called again when a drain is taken back, with the addresses that it found the
 // first time; netpoll then gives each listener another number.
-func (g *Gateway) listen() error {
+//
+// kept are the sockets that a predecessor's netpoll had, by the listeners' places.
+func (g *Gateway) listen(kept map[int]int) error {
+	if g.draining.Load() && !g.life.started { // a predecessor began to drain
+		return nil
+	}
 	var sources []uint8
 	if known := g.sources.Load(); known != nil {
 		sources = append(sources, *known...)
 	}
 	// No link is taken before this: the shards refuse while draining, or have not started.
 	defer func() { g.sources.Store(&sources) }()
-	for i, l := range g.listeners {
+	for i, l := range g.listeners[:len(g.addresses)] {
+		if _, open := kept[i]; open {
+			continue
+		}
 		if l.Kind != "tcp" {
 			return fmt.Errorf("gateway: listener %q: kind %q is not served by this version", l.Name, l.Kind)
 		}

@@ -96,9 +96,12 @@ func (ms *managers) reroute(s *shard, from int, runs [][]byte, renewed bool) {
 	}
 }
 
+// nobody is the number of a Manager that is configured no more.
+const nobody = -1
+
 // rerouting is one call of reroute.
 type rerouting struct {
-	from    int
+	from    int // nobody: a predecessor's, whom we do not have
 	renewed bool
 	ended   map[batch.Link]int // links that have ended: which Manager gets their last items, `opened` having gone ahead
 	up      batch.UpItem
@@ -128,7 +131,7 @@ func (r *rerouting) route(s *shard, item, raw []byte) {
 
 // any returns the Manager for what concerns no link.
 func (r *rerouting) any(s *shard) int {
-	if ms := &s.managers; ms.list[r.from].gone && ms.anyHere() {
+	if ms := &s.managers; r.from == nobody || ms.list[r.from].gone && ms.anyHere() {
 		return ms.pick()
 	}
 	return r.from

@@ -50,6 +50,7 @@ type shard struct {
 	managers  managers
 	waiting   waitingList
 	drain     drain
+	shed      shed
 	count     Counters
 	random    *rand.Rand
 
@@ -57,6 +58,9 @@ type shard struct {
 	casting casting
 	pushing
 	lent
+
+	takeover   *takeover     // what a predecessor left, until the first turn; else nil
+	loopBefore netpoll.Stats // counters of the processes that this one has succeeded; static after New
 }
 
 // pushing is what a shard knows of pushes that wait for something.
@@ -203,6 +207,9 @@ func (s *shard) send(place, uniq uint32, l *link, kind wire.Kind, frame ...[]byt
 
 // Turn does what came from elsewhere, what fell due, and gives the turn's batches to the relay.
 func (s *shard) Turn(time.Duration) time.Duration {
+	if s.takeover != nil {
+		s.takeOver()
+	}
 	s.takeEvents()
 	s.thinOut()
 	s.managers.walk(s)
@@ -212,6 +219,7 @@ func (s *shard) Turn(time.Duration) time.Duration {
 	s.syncDue(s.now())
 	s.expire()
 	s.drainSome()
+	s.shedSome()
 	s.managers.flush(s)
 	return s.untilDue()
 }

@@ -18,6 +18,8 @@ const (
 	EndClientBye  EndLabel = iota + 13 // the client said BYE
 	EndPeerClosed                      // the client ended the stream without one
 	EndLost                            // the network lost it
+	EndTorn                            // a successor that failed had begun to use it
+	EndDamaged                         // what the predecessor told of it could not be loaded
 	endLabels
 )
 
@@ -30,6 +32,10 @@ func (e EndLabel) String() string {
 		return "peer_closed"
 	case EndLost:
 		return "connection_lost"
+	case EndTorn:
+		return "torn"
+	case EndDamaged:
+		return "damaged"
 	}
 	return wire.Reason(e).String()
 }
@@ -50,13 +56,17 @@ type DropLabel uint8
 const (
 	DropMalformed DropLabel = iota // the item's bytes are no DownItem
 	DropAnswer                     // the Manager asks and does not listen: its own answers reached their bound
+	DropOrphan                     // it was on its way to a Manager that is configured no more, and there is no other one
 	DropLabels
 )
 
 // String returns the label's value in metrics.
 func (d DropLabel) String() string {
-	if d == DropAnswer {
+	switch d {
+	case DropAnswer:
 		return "answer_over_bound"
+	case DropOrphan:
+		return "orphaned"
 	}
 	return "malformed"
 }
@@ -137,6 +147,7 @@ type ShardStats struct {
 type Stats struct {
 	Shards []ShardStats
 	Relay  relay.Stats
+	Drain  DrainProgress
 }
 
 // ErrShardSilent means that a reactor did not answer in time: the process is not healthy.
@@ -144,11 +155,11 @@ var ErrShardSilent = errors.New("gateway: a reactor does not answer")
 
 // Stats asks every shard for its numbers, on its own thread, so that counting costs the data path nothing.
 func (g *Gateway) Stats(ctx context.Context) (Stats, error) {
-	st := Stats{Shards: make([]ShardStats, len(g.shards)), Relay: g.relay.Stats()}
+	st := Stats{Shards: make([]ShardStats, len(g.shards)), Relay: g.relayStats()}
 	done := make(chan int, len(g.shards))
-	answers := make([]ShardStats, len(g.shards))
+	answers, leaving := make([]ShardStats, len(g.shards)), make([]DrainProgress, len(g.shards))
 	for i, s := range g.shards {
-		if !s.loop.Post(func() { answers[i] = s.stats(); done <- i }) {
+		if !s.loop.Post(func() { answers[i], leaving[i] = s.stats(), s.leaving(); done <- i }) {
 			return st, ErrShardSilent
 		}
 	}
@@ -160,6 +171,7 @@ func (g *Gateway) Stats(ctx context.Context) (Stats, error) {
 			return st, ErrShardSilent
 		}
 	}
+	st.Drain = drainProgress(leaving)
 	return st, nil
 }
 
@@ -171,7 +183,7 @@ func (s *shard) stats() ShardStats {
 		Sessions:     s.sessions.Len(),
 		SessionBytes: s.sessions.Held(),
 		Deadlines:    s.deadlines.Len(),
-		Loop:         s.loop.Stats(),
+		Loop:         s.loopStats(),
 		Rooms:        s.rooms.Len(),
 		Memberships:  s.rooms.Memberships(),
 		Windows:      s.windows.Len(),
@@ -190,6 +202,13 @@ func (s *shard) stats() ShardStats {
 	for i := range s.managers.list {
 		st.ItemsOut += s.managers.list[i].items
 	}
+	return st
+}
+
+// loopStats is what the loop has counted, and those did that it has succeeded.
+func (s *shard) loopStats() netpoll.Stats {
+	st := s.loop.Stats()
+	addCounters(&st, &s.loopBefore)
 	return st
 }
 

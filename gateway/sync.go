@@ -148,6 +148,7 @@ type syncs struct {
 
 	mu      sync.Mutex // guards what follows
 	pending map[registry.Name]uint64
+	taken   []offline.Point // by flush, which is storing them
 
 	dropped atomic.Uint64
 }
@@ -213,9 +214,24 @@ func (y *syncs) flush(ctx context.Context) error {
 			failed = err
 			y.putBack(points[i])
 		}
+		y.mu.Lock()
+		y.taken = nil
+		y.mu.Unlock()
 		if failed != nil {
 			return failed
 		}
+	}
+}
+
+// each calls f for everything that is not known to be stored.
+func (y *syncs) each(f func(offline.Point)) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	for _, p := range y.taken {
+		f(p)
+	}
+	for n, v := range y.pending {
+		f(offline.Point{User: n.User, Device: n.Device, Version: v})
 	}
 }
 
@@ -240,6 +256,7 @@ func (y *syncs) take() (points []offline.Point) {
 			break
 		}
 	}
+	y.taken = points
 	return points
 }
 
