@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // Map returns what is known of leaf's queues: who serves them is asked of the netlink family netdev, and where that does not
@@ -32,6 +34,10 @@ func (h Host) Map(ctx context.Context, leaf Leaf) (Device, error) {
 	m.masks(&d)
 	return d, nil
 }
+
+// virtioCoalesce is the feature without which a virtio device tells how long it holds its interrupts back and takes no other
+// value (VIRTIO_NET_F_NOTF_COAL in include/uapi/linux/virtio_net.h; virtnet_set_coalesce).
+const virtioCoalesce = 53
 
 // mapping is what one Map gathers.
 type mapping struct {
@@ -59,6 +65,13 @@ func (m *mapping) device() Device {
 		if to, err := os.Readlink(m.sys.path(d.Name, "device/driver")); err == nil && m.shown {
 			d.Driver = filepath.Base(to)
 		}
+	}
+	if m.shown && d.Driver == "virtio_net" && m.sys.lacksFeature(d.Name, virtioCoalesce) {
+		d.Coalesce, d.Refused = Coalesce{}, maps.Clone(d.Refused)
+		if d.Refused == nil {
+			d.Refused = map[string]syscall.Errno{}
+		}
+		d.Refused[AskCoalesce] = syscall.EOPNOTSUPP
 	}
 	d.Bus, d.Node, d.LocalCPUs = m.hardware.bus, m.hardware.node(), m.hardware.localCPUs()
 	d.Vectors = m.irqs.of(m.hardware, d.Name)

@@ -47,6 +47,12 @@ func (s sysfs) hasDevice(name string) bool {
 	return err == nil
 }
 
+// lacksFeature says that an interface's virtio device and its driver have not agreed on a feature, which is a digit of the file.
+func (s sysfs) lacksFeature(name string, feature int) bool {
+	digits, err := s.read(name, "device/features")
+	return err == nil && len(digits) > feature && digits[feature] == '0'
+}
+
 // lower returns the names of the interfaces that name stands upon.
 func (s sysfs) lower(name string) []string {
 	entries, err := os.ReadDir(s.path(name, ""))
