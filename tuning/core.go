@@ -6,7 +6,8 @@ const (
 	cpuBacklog   = 10000 // packets
 	budget       = 600   // packets of one softirq
 	budgetUsecs  = 8000
-	squeezeShare = 10000 // a softirq cut short for so many packets is a rare one
+	squeezeShare = 10000             // a softirq cut short for so many packets is a rare one
+	squeezeFrom  = 10 * squeezeShare // packets, before which it is chance: a box that has just started has seen few
 )
 
 var coreKnobs = []knob{
@@ -32,7 +33,7 @@ var coreKnobs = []knob{
 	},
 	{
 		key: "net.core.netdev_budget", scope: global, unit: "packets of one softirq",
-		rule:   "600 where softirqs are cut short more than once in 10,000 packets, never lowered",
+		rule:   "600 where softirqs are cut short more than once in 10,000 packets, of 100,000 or more; never lowered",
 		why:    "softirqs end with packets left",
 		risk:   "a longer softirq keeps the reactor of its CPU waiting",
 		source: "Documentation/admin-guide/sysctl/net.rst; the third column of /proc/net/softnet_stat",
@@ -45,7 +46,7 @@ var coreKnobs = []knob{
 	},
 	{
 		key: "net.core.netdev_budget_usecs", scope: global, unit: "microseconds of one softirq",
-		rule:   "8,000 where softirqs are cut short more than once in 10,000 packets, never lowered",
+		rule:   "8,000 where softirqs are cut short more than once in 10,000 packets, of 100,000 or more; never lowered",
 		why:    "softirqs end with packets left",
 		risk:   "a longer softirq keeps the reactor of its CPU waiting",
 		source: "Documentation/admin-guide/sysctl/net.rst",

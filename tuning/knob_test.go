@@ -43,6 +43,9 @@ func TestKnobs(t *testing.T) {
 		m.NICs = []tuning.NIC{{}}
 		m.NICs[0].Leaf.Physical = true
 	}
+	fewPackets := func(m *tuning.Machine, _ *tuning.Goal) {
+		m.Softnet = tuning.Softnet{Processed: 99_999, Squeezed: 50_000}
+	}
 	squeezed := func(n uint64) func(*tuning.Machine, *tuning.Goal) {
 		return func(m *tuning.Machine, _ *tuning.Goal) { m.Softnet = tuning.Softnet{Processed: 1_000_000, Squeezed: n} }
 	}
@@ -112,6 +115,7 @@ func TestKnobs(t *testing.T) {
 		{"net.core.netdev_max_backlog", "30000", virtual, "30000"},
 		{"net.core.netdev_budget", "300", squeezed(100), ""},
 		{"net.core.netdev_budget", "300", squeezed(101), "600"},
+		{"net.core.netdev_budget", "300", fewPackets, ""},
 		{"net.core.netdev_budget_usecs", "2000", squeezed(500), "8000"},
 		{"net.core.rmem_max", "212992", nil, ""},
 		{"net.core.rmem_max", "212992", buffer(1 << 20), "2097152"},

@@ -152,7 +152,8 @@ func (s *sizing) usesBacklog() bool {
 
 // squeezed says whether softirqs are cut short often: more than once in 10,000 packets.
 func (s *sizing) squeezed() bool {
-	return s.m.Softnet.Squeezed*squeezeShare > s.m.Softnet.Processed
+	n := s.m.Softnet
+	return n.Processed >= squeezeFrom && n.Squeezed*squeezeShare > n.Processed
 }
 
 func (s *sizing) softirqs() string {
