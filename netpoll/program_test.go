@@ -197,6 +197,9 @@ func TestEven(t *testing.T) {
 		{[]int{1200, 900, 900}, 0, 0}, // a fifth over it
 		{[]int{1202, 899, 900}, 0, 1},
 		{[]int{1202, 899, 900}, 2, 2},
+		{[]int{600, 300, 300}, 0, 1},
+		{[]int{500, 350, 350}, 0, 0}, // 100 over 400, and five times its root is that
+		{[]int{502, 349, 350}, 0, 1},
 	} {
 		e := even{conns: slices.Clone(tc.conns)}
 		for _, n := range tc.conns {
@@ -207,6 +210,37 @@ func TestEven(t *testing.T) {
 		}
 		if e.conns[tc.want] != tc.conns[tc.want]+1 {
 			t.Errorf("%v: %v", tc.conns, e.conns)
+		}
+	}
+}
+
+// deal gives n connections to loops as a hash does that favours the first by so many shares, and returns how many were taken
+// from their queue and by how much of the mean the fullest loop has more.
+func deal(rnd *rand.Rand, n, loops, favour int) (given int, imbalance float64) {
+	e := even{conns: make([]int, loops)}
+	for range n {
+		to := max(0, rnd.IntN(loops+favour)-favour)
+		if e.pick(to) != to {
+			given++
+		}
+	}
+	return given, float64(slices.Max(e.conns)*loops)/float64(n) - 1
+}
+
+// What a hash does by chance is left as it is, from the first connection to the last; what is uneven is evened out once there
+// are thousands.
+func TestEvenIsForSkewNotForChance(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	for _, loops := range []int{2, 4, 16, 64} {
+		for _, n := range []int{50, 400, 2000, 10_000, 100_000} {
+			if given, _ := deal(rnd, n, loops, 0); given*100 > n {
+				t.Errorf("%d connections, %d loops: %d were given away", n, loops, given)
+			}
+		}
+		if given, imbalance := deal(rnd, 2000*loops, loops, 1); given == 0 || imbalance > 0.21 {
+			t.Errorf("%d loops of uneven queues: %d were given away, imbalance %.2f", loops, given, imbalance)
 		}
 	}
 }

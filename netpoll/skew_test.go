@@ -9,7 +9,7 @@ import (
 
 // All come by one queue. Its loop keeps a fifth more than the mean, the others get the rest.
 func TestSkew(t *testing.T) {
-	const n, clients = 4, 1000
+	const n, clients = 4, 3000
 	w := newWire(t, n)
 	g, opened := steered(t, netpoll.Config{Loops: n, Steer: netpoll.SteerQueue, Queues: queues(n, 1)})
 	addr := listenAt(w, g)
@@ -20,9 +20,9 @@ func TestSkew(t *testing.T) {
 	}
 	s := told(t, g, netpoll.SteerQueue, 1, false, "")
 	for i, l := range s.Loops {
-		least, most := 200, 250
+		least, most := 690, 710
 		if i == 2 {
-			least, most = 290, 302
+			least, most = 890, 902
 		}
 		if l.Conns < least || l.Conns > most {
 			t.Errorf("loop %d has %d of %d", i, l.Conns, clients)
