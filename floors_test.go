@@ -22,7 +22,7 @@ var floors = map[string]float64{
 	"gateway": 3, "queue": 3,
 	"admin": 4, "sdk/client": 4, "sdk/manager": 4, "sdk/keyindex": 4,
 	"config": 5, "swarm": 5,
-	"examples/chat": 5, "examples/iot": 5, "examples/room": 5,
+	"examples/chat": 5, "examples/echo": 5, "examples/iot": 5, "examples/room": 5,
 	"demo":      5.5,
 	"cmd/edged": 6,
 }

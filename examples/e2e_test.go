@@ -111,18 +111,7 @@ func TestChatStored(t *testing.T) {
 // TestChatPython is the chat with a Manager in Python, of code that is generated here.
 func TestChatPython(t *testing.T) {
 	python := interpreter(t)
-	dir := t.TempDir()
-	plugin, err := exec.LookPath("grpc_python_plugin")
-	if err != nil {
-		missing(t, "protobuf-compiler-grpc")
-	}
-	out, err := exec.Command("protoc", "-I", "../api", "--plugin=protoc-gen-grpc_python="+plugin, "--python_out="+dir,
-		"--grpc_python_out="+dir, "client.proto", "manager.proto").CombinedOutput()
-	if err != nil {
-		t.Fatalf("protoc: %v\n%s", err, out)
-	}
-	t.Setenv("PYTHONPATH", dir)
-	t.Setenv("PYTHONDONTWRITEBYTECODE", "1")
+	generatePython(t)
 	start := exampletest.Process(python, filepath.Join("chat-python", "manager.py"))
 	manager := func(t *testing.T, args ...string) *exampletest.Role {
 		t.Helper()
