@@ -41,7 +41,7 @@ type sent struct {
 	may      Shards // get it
 	got      Shards
 	cast     bool
-	nobody   bool // goes to self, unless one gets it that may
+	nobody   bool // goes to self alone, unless some get it that may, of which self can be one
 	leftOut  bool
 	bindUser string
 }
@@ -254,9 +254,10 @@ func (m *model) finish() {
 		}
 		most := it.must
 		most.Union(it.may)
-		if it.nobody && (it.may.Empty() || it.got.Has(m.ways[it.way].split.self)) {
-			it.must.Add(m.ways[it.way].split.self)
-			most = it.must
+		var self Shards
+		self.Add(m.ways[it.way].split.self)
+		if it.nobody && it.got == self {
+			it.must, most = self, self
 		}
 		least, allowed := it.must, it.got
 		least.Union(it.got)
