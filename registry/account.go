@@ -2,31 +2,62 @@ package registry
 
 import (
 	"bytes"
+	"encoding/binary"
+	"fmt"
 	"hash/maphash"
 	"math"
 	"math/bits"
+	"reflect"
+
+	"edged/linkpool"
 )
 
 // A part keeps its users and devices without a pointer for each: a million links that are logged in are no work for the garbage
-// collector, and cost some 60 bytes each.
+// collector, and cost some 20 bytes each besides their names.
 //
-//	byName: hash of user and device > slot in seats       byUser: hash of user > slot of the user's first seat
-//	seats:  link, where the names lie in text, the user's next and previous seat
+//	cells:  hash > where the seat's record is in text      one for each seat, open addressing with linear probing
+//	text:   index 4 | uniq 4 | length of user × 2, + 1 with kin | length of device | with kin: next 4, prev 4 | user | device
 //
-// Both tables are open addressing with linear probing; a name that goes lets those behind it move up, so that there are no graves.
+// A user's first seat is found by the hash of the user, each other by the hash of user and device. Only who has several seats has
+// the two words that chain them. A record that has gone stays in text until that is full; then those that live move together.
 
-// none is no slot.
+// none is the record of nobody.
 const none = math.MaxUint32
 
-// seat is one device of a user and its link.
-type seat struct {
-	place, uniq  uint32
-	text         uint32 // where user and device lie
-	next, prev   uint32 // slots of the same user; next of a free one: the next free one
-	user, device uint16 // lengths
-	shard        uint16
-	free         bool
+// longest is the longest user or device; a session has room for none that is longer.
+const longest = math.MaxUint16
+
+// cell is where a record begins, behind 16 bits of the hash that it is found by. These tell its home in a table of any size, so
+// neither a table that grows nor one that loses a cell looks at names. The zero cell is free.
+type cell struct{ mark, low, high uint16 }
+
+func cellOf(mark uint16, at uint32) cell { return cell{mark, uint16(at), uint16(at >> 16)} }
+
+func (c cell) at() uint32 { return uint32(c.low) | uint32(c.high)<<16 }
+
+// markOf takes the hash's upper bits; parts are told apart by the lower ones.
+func markOf(h uint64) uint16 { return max(uint16(h>>48), 1) }
+
+// nameHash mixes a device into the hash of its user.
+func nameHash(seed maphash.Seed, user uint64, device []byte) uint64 {
+	return bits.RotateLeft64(user, 23)*0x9e3779b97f4a7c15 ^ maphash.Bytes(seed, device)
 }
+
+// record is one device of a user and its link, as it lies in text.
+type record struct {
+	at           uint32
+	kin          bool
+	names        uint32 // where user and device begin
+	user, device uint32 // their lengths
+}
+
+func (r record) end() uint32 { return r.names + r.user + r.device }
+
+func (r record) size() int { return int(r.end() - r.at) }
+
+// next and prev are where the words are that name the user's other seats; only with kin.
+func (r record) next() uint32 { return r.names - 8 }
+func (r record) prev() uint32 { return r.names - 4 }
 
 // Seat is one device of a user and its link.
 type Seat struct {
@@ -36,191 +67,294 @@ type Seat struct {
 
 // book is the users of one hash; see the top of this file. Its owner is the part of the Directory that holds it.
 type book struct {
-	seats          []seat
-	text           []byte
-	byName, byUser []uint32 // slot + 1; 0: free
-	firstFree      uint32
-	live, users    int
-	dead           int // bytes of text that are nobody's
+	seed        maphash.Seed
+	cells       []cell
+	text        []byte
+	live, users int
+	dead        int // bytes of text that are nobody's
 }
 
-// longest is the longest user or device; a session has room for none that is longer.
-const longest = math.MaxUint16
-
-func (b *book) init() { b.firstFree = none }
-
-func (b *book) userOf(s *seat) []byte { return b.text[s.text:][:s.user] }
-
-func (b *book) deviceOf(s *seat) []byte { return b.text[s.text+uint32(s.user):][:s.device] }
-
-func (s *seat) link() Link { return Link{Shard: int(s.shard), Place: s.place, Uniq: s.uniq} }
-
-func (s *seat) set(l Link) { s.place, s.uniq, s.shard = l.Place, l.Uniq, uint16(l.Shard) }
-
-// nameHash mixes a device into the hash of its user.
-func nameHash(seed maphash.Seed, user uint64, device []byte) uint64 {
-	return bits.RotateLeft64(user, 23)*0x9e3779b97f4a7c15 ^ maphash.Bytes(seed, device)
-}
-
-// find returns the slot of a user's device, or none.
-func (b *book) find(seed maphash.Seed, h uint64, user, device []byte) uint32 {
-	if len(b.byName) == 0 {
-		return none
+func (b *book) record(at uint32) record {
+	head := b.text[at+8:]
+	user, device := uint32(head[0]), uint32(head[1])
+	names := at + 10
+	if user|device >= 0x80 {
+		u, n := binary.Uvarint(head)
+		d, m := binary.Uvarint(head[n:])
+		user, device, names = uint32(u), uint32(d), at+8+uint32(n+m)
 	}
-	mask := len(b.byName) - 1
-	for i := int(nameHash(seed, h, device)>>8) & mask; b.byName[i] != 0; i = (i + 1) & mask {
-		s := &b.seats[b.byName[i]-1]
-		if bytes.Equal(b.deviceOf(s), device) && bytes.Equal(b.userOf(s), user) {
-			return b.byName[i] - 1
+	return record{at: at, kin: user&1 != 0, names: names + user&1*8, user: user >> 1, device: device}
+}
+
+func (b *book) userOf(r record) []byte { return b.text[r.names:][:r.user] }
+
+func (b *book) deviceOf(r record) []byte { return b.text[r.names+r.user:][:r.device] }
+
+func (b *book) word(at uint32) uint32 { return binary.LittleEndian.Uint32(b.text[at:]) }
+
+func (b *book) setWord(at, v uint32) { binary.LittleEndian.PutUint32(b.text[at:], v) }
+
+func (b *book) link(r record) Link {
+	shard, place := linkpool.Place(b.word(r.at))
+	return Link{Shard: shard, Place: place, Uniq: b.word(r.at + 4)}
+}
+
+func (b *book) setLink(r record, l Link) {
+	b.setWord(r.at, linkpool.Index(l.Shard, l.Place))
+	b.setWord(r.at+4, l.Uniq)
+}
+
+// isFirst says whether a record is its user's first: the one found by the user alone.
+func (b *book) isFirst(r record) bool { return !r.kin || b.word(r.prev()) == none }
+
+func (b *book) home(mark uint16) int { return int(uint64(mark) * uint64(len(b.cells)) >> 16) }
+
+// after is the cell behind one, around the end.
+func (b *book) after(i int) int {
+	if i++; i < len(b.cells) {
+		return i
+	}
+	return 0
+}
+
+// first returns the record of a user's first seat, and its cell; none: -1.
+func (b *book) first(h uint64, user []byte) (int, record) {
+	if len(b.cells) == 0 {
+		return -1, record{}
+	}
+	mark := markOf(h)
+	for i := b.home(mark); b.cells[i].mark != 0; i = b.after(i) {
+		if b.cells[i].mark != mark {
+			continue
+		}
+		if r := b.record(b.cells[i].at()); bytes.Equal(b.userOf(r), user) && b.isFirst(r) {
+			return i, r
 		}
 	}
-	return none
+	return -1, record{}
 }
 
-// first returns the slot of a user's first seat, or none.
-func (b *book) first(h uint64, user []byte) uint32 {
-	if len(b.byUser) == 0 {
-		return none
+// find returns the record of a user's device, and its cell; none: -1.
+func (b *book) find(h uint64, user, device []byte) (int, record) {
+	i, r := b.first(h, user)
+	if i < 0 || bytes.Equal(b.deviceOf(r), device) {
+		return i, r
 	}
-	mask := len(b.byUser) - 1
-	for i := int(h>>8) & mask; b.byUser[i] != 0; i = (i + 1) & mask {
-		if bytes.Equal(b.userOf(&b.seats[b.byUser[i]-1]), user) {
-			return b.byUser[i] - 1
+	if !r.kin {
+		return -1, record{}
+	}
+	mark := markOf(nameHash(b.seed, h, device))
+	for i = b.home(mark); b.cells[i].mark != 0; i = b.after(i) {
+		if b.cells[i].mark != mark {
+			continue
+		}
+		if r = b.record(b.cells[i].at()); bytes.Equal(b.deviceOf(r), device) && bytes.Equal(b.userOf(r), user) {
+			return i, r
 		}
 	}
-	return none
+	return -1, record{}
+}
+
+// following returns the next record of the same user.
+func (b *book) following(r record) (record, bool) {
+	if !r.kin || b.word(r.next()) == none {
+		return record{}, false
+	}
+	return b.record(b.word(r.next())), true
 }
 
 // add takes in a device that is not there.
-func (b *book) add(seed maphash.Seed, h uint64, user, device []byte, l Link) {
+func (b *book) add(h uint64, user, device []byte, l Link) {
 	if len(user) > longest || len(device) > longest {
-		panic("registry: a name of more than 65,535 bytes")
+		panic(fmt.Sprintf("registry: a name of %d and %d bytes, over 65,535", len(user), len(device)))
 	}
-	if (b.live+1)*4 > len(b.byName)*3 || b.dead > 1024 && b.dead > len(b.text)/2 {
-		b.rebuild(seed, b.live+1)
+	if (b.live+1)*8 > len(b.cells)*7 {
+		b.retable(b.live + 1)
 	}
-	slot := b.take()
-	s := &b.seats[slot]
-	*s = seat{text: uint32(len(b.text)), next: none, prev: none, user: uint16(len(user)), device: uint16(len(device))}
-	s.set(l)
-	b.text = append(append(roomFor(b.text, len(user)+len(device)), user...), device...)
+	head, r := b.first(h, user)
 	b.live++
-	b.index(seed, h, slot)
-}
-
-// roomFor grows by a quarter at least: append would double.
-func roomFor(text []byte, n int) []byte {
-	if len(text)+n <= cap(text) {
-		return text
-	}
-	grown := make([]byte, len(text), len(text)+len(text)/4+n+64)
-	copy(grown, text)
-	return grown
-}
-
-func (b *book) take() uint32 {
-	if slot := b.firstFree; slot != none {
-		b.firstFree = b.seats[slot].next
-		return slot
-	}
-	if len(b.seats) == cap(b.seats) {
-		grown := make([]seat, len(b.seats), len(b.seats)+len(b.seats)/4+4)
-		copy(grown, b.seats)
-		b.seats = grown
-	}
-	b.seats = append(b.seats, seat{})
-	return uint32(len(b.seats) - 1)
-}
-
-// index enters a seat into both tables, and as the first of its user.
-func (b *book) index(seed maphash.Seed, h uint64, slot uint32) {
-	s := &b.seats[slot]
-	mask := len(b.byName) - 1
-	i := int(nameHash(seed, h, b.deviceOf(s))>>8) & mask
-	for b.byName[i] != 0 {
-		i = (i + 1) & mask
-	}
-	b.byName[i] = slot + 1
-	for i = int(h>>8) & mask; b.byUser[i] != 0; i = (i + 1) & mask {
-		if head := b.byUser[i] - 1; bytes.Equal(b.userOf(&b.seats[head]), b.userOf(s)) {
-			s.next, b.seats[head].prev = head, slot
-			b.byUser[i] = slot + 1
-			return
-		}
-	}
-	b.users++
-	b.byUser[i] = slot + 1
-}
-
-// remove takes a seat out.
-func (b *book) remove(seed maphash.Seed, h uint64, slot uint32) {
-	s := &b.seats[slot]
-	unlist(b.byName, slot, slot, int(nameHash(seed, h, b.deviceOf(s))>>8), func(other uint32) int {
-		o := &b.seats[other]
-		return int(nameHash(seed, maphash.Bytes(seed, b.userOf(o)), b.deviceOf(o)) >> 8)
-	})
-	if s.prev != none {
-		b.seats[s.prev].next = s.next
-	} else {
-		unlist(b.byUser, slot, s.next, int(h>>8), func(other uint32) int { return int(maphash.Bytes(seed, b.userOf(&b.seats[other])) >> 8) })
-	}
-	if s.next != none {
-		b.seats[s.next].prev = s.prev
-	} else if s.prev == none {
-		b.users--
-	}
-	b.dead += int(s.user) + int(s.device)
-	*s = seat{next: b.firstFree, free: true}
-	b.firstFree = slot
-	b.live--
-	if len(b.seats) > 64 && b.live < len(b.seats)/4 {
-		b.rebuild(seed, b.live)
-	}
-}
-
-// unlist puts another slot in the place of one in a table; the same or none: takes it out. Entries behind it move up where their
-// hash lets them.
-func unlist(table []uint32, slot, by uint32, hash int, hashOf func(slot uint32) int) {
-	mask := len(table) - 1
-	i := hash & mask
-	for table[i] != slot+1 {
-		i = (i + 1) & mask
-	}
-	if by != slot && by != none {
-		table[i] = by + 1
+	if head < 0 {
+		b.reserve(recordMost + len(user) + len(device))
+		b.users++
+		b.enter(markOf(h), b.write(user, device, l, false).at)
 		return
 	}
-	for j := (i + 1) & mask; table[j] != 0; j = (j + 1) & mask {
-		if home := hashOf(table[j]-1) & mask; (j-home)&mask >= (j-i)&mask {
-			table[i] = table[j]
+	b.reserve(2*recordMost + 2*len(user) + len(device) + int(r.device))
+	r = b.withKin(head)
+	s := b.write(user, device, l, true)
+	next := b.word(r.next())
+	b.setWord(s.next(), next)
+	b.setWord(s.prev(), r.at)
+	b.setWord(r.next(), s.at)
+	if next != none {
+		b.setWord(b.record(next).prev(), s.at)
+	}
+	b.enter(markOf(nameHash(b.seed, h, device)), s.at)
+}
+
+// recordMost is the most that a record needs besides its names.
+const recordMost = 4 + 4 + 3 + 3 + 8
+
+// write puts a record at the end of text, where there is room. Its user has no other seats so far.
+func (b *book) write(user, device []byte, l Link, kin bool) record {
+	at := uint32(len(b.text))
+	b.text = append(b.text, 0, 0, 0, 0, 0, 0, 0, 0)
+	flag := uint64(0)
+	if kin {
+		flag = 1
+	}
+	b.text = binary.AppendUvarint(b.text, uint64(len(user))<<1|flag)
+	b.text = binary.AppendUvarint(b.text, uint64(len(device)))
+	if kin {
+		b.text = binary.LittleEndian.AppendUint64(b.text, math.MaxUint64) // none and none
+	}
+	b.text = append(append(b.text, user...), device...)
+	r := b.record(at)
+	b.setLink(r, l)
+	return r
+}
+
+// withKin returns the record of a user's first seat, which is to have others: one with the words for them.
+func (b *book) withKin(i int) record {
+	r := b.record(b.cells[i].at())
+	if r.kin {
+		return r
+	}
+	b.dead += r.size()
+	r = b.write(b.userOf(r), b.deviceOf(r), b.link(r), true)
+	b.cells[i] = cellOf(b.cells[i].mark, r.at)
+	return r
+}
+
+// remove takes out the record of a cell; h is its user's hash.
+func (b *book) remove(h uint64, i int) {
+	r := b.record(b.cells[i].at())
+	b.leave(i)
+	b.live--
+	b.dead += r.size()
+	next, prev := uint32(none), uint32(none)
+	if r.kin {
+		next, prev = b.word(r.next()), b.word(r.prev())
+	}
+	if prev != none {
+		b.setWord(b.record(prev).next(), next)
+	}
+	if next != none {
+		b.setWord(b.record(next).prev(), prev)
+	}
+	switch {
+	case prev != none:
+	case next != none: // it is the first from now on
+		b.leave(b.cellAt(markOf(nameHash(b.seed, h, b.deviceOf(b.record(next)))), next))
+		b.enter(markOf(h), next)
+	default:
+		b.users--
+	}
+	if len(b.cells) > 64 && b.live < len(b.cells)/4 {
+		b.retable(b.live)
+		b.compact(0)
+	}
+}
+
+// enter takes a record up into the table, where there is room.
+func (b *book) enter(mark uint16, at uint32) {
+	i := b.home(mark)
+	for b.cells[i].mark != 0 {
+		i = b.after(i)
+	}
+	b.cells[i] = cellOf(mark, at)
+}
+
+// cellAt returns the cell of a record.
+func (b *book) cellAt(mark uint16, at uint32) int {
+	i := b.home(mark)
+	for b.cells[i] != cellOf(mark, at) {
+		i = b.after(i)
+	}
+	return i
+}
+
+// leave frees a cell. Those behind it move up where their homes let them, so that there are no graves.
+func (b *book) leave(i int) {
+	n := len(b.cells)
+	for j := b.after(i); b.cells[j].mark != 0; j = b.after(j) {
+		if far := (j - b.home(b.cells[j].mark) + n) % n; far >= (j-i+n)%n {
+			b.cells[i] = b.cells[j]
 			i = j
 		}
 	}
-	table[i] = 0
+	b.cells[i] = cell{}
 }
 
-// rebuild makes all anew with room for n seats.
-func (b *book) rebuild(seed maphash.Seed, n int) {
-	slots := 4
-	for n*4 > slots*3 {
-		slots *= 2
+// retable makes the table anew for n seats and some more: 7 of 8 cells are used at most, and one is always free.
+func (b *book) retable(n int) {
+	old := b.cells
+	b.cells = roomy[cell](n*8/7 + 2)
+	b.cells = b.cells[:cap(b.cells)]
+	clear(b.cells)
+	for _, c := range old {
+		if c.mark != 0 {
+			b.enter(c.mark, c.at())
+		}
 	}
+}
+
+// reserve makes room for n bytes of text.
+func (b *book) reserve(n int) {
+	switch {
+	case len(b.text)+n <= cap(b.text):
+	case b.dead == 0:
+		b.text = append(roomy[byte](len(b.text)+n), b.text...)
+	default:
+		b.compact(n)
+	}
+	if cap(b.text) >= none {
+		panic(fmt.Sprintf("registry: %d users of one hash have %d bytes of names", b.users, len(b.text)))
+	}
+}
+
+// compact moves the records that live to a new text, with room for n bytes more. A record in the old one then begins with where
+// it is now.
+func (b *book) compact(n int) {
 	old := *b
-	*b = book{
-		seats: make([]seat, 0, n+n/4+2), text: make([]byte, 0, len(old.text)-old.dead),
-		byName: make([]uint32, slots), byUser: make([]uint32, slots), firstFree: none,
-	}
-	for i := range old.seats {
-		s := &old.seats[i]
-		if s.free {
+	b.dead = 0
+	b.text = roomy[byte]((len(old.text) - old.dead + n) * 9 / 8) // or who comes and goes would have it full again at once
+	for i, c := range b.cells {
+		if c.mark == 0 {
 			continue
 		}
-		user, device := old.userOf(s), old.deviceOf(s)
-		slot := b.take()
-		b.seats[slot] = *s
-		b.seats[slot].text, b.seats[slot].next, b.seats[slot].prev = uint32(len(b.text)), none, none
-		b.text = append(append(b.text, user...), device...)
-		b.live++
-		b.index(seed, maphash.Bytes(seed, user), slot)
+		r := old.record(c.at())
+		to := uint32(len(b.text))
+		b.text = append(b.text, old.text[r.at:r.end()]...)
+		old.setWord(r.at, to)
+		b.cells[i] = cellOf(c.mark, to)
 	}
+	for _, c := range b.cells {
+		if c.mark == 0 {
+			continue
+		}
+		if r := b.record(c.at()); r.kin {
+			for _, at := range []uint32{r.next(), r.prev()} {
+				if to := b.word(at); to != none {
+					b.setWord(at, old.word(to))
+				}
+			}
+		}
+	}
+}
+
+// bySteps is up to where sizes are powers of two. Each size that the allocator has to keep apart costs it some 20 KB, which is
+// more than what small parts save by a close fit.
+const bySteps = 4096
+
+// roomy returns an empty slice with room for n and a little more.
+func roomy[T any](n int) []T {
+	size := int(reflect.TypeFor[T]().Size())
+	want := n * size
+	if want <= bySteps {
+		want = max(64, 1<<bits.Len(uint(want-1)))
+	} else {
+		want += want / 8
+	}
+	return append([]T(nil), make([]T, want/size)...)[:0] // append takes what the allocator would give away besides
 }

@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// Link names one link of this process: its shard, and its place and uniq there.
+// Link names one link of this process: its shard, and its place and uniq there, which package linkpool bounds.
 type Link struct {
 	Shard       int
 	Place, Uniq uint32
@@ -36,7 +36,7 @@ type part struct {
 func NewDirectory() *Directory {
 	d := &Directory{seed: maphash.MakeSeed()}
 	for i := range d.parts {
-		d.parts[i].book.init()
+		d.parts[i].book.seed = d.seed
 	}
 	return d
 }
@@ -51,16 +51,15 @@ func (d *Directory) part(user []byte) (*part, uint64) {
 func (d *Directory) Put(user, device []byte, l Link) (old Link, replaced bool) {
 	p, h := d.part(user)
 	p.mu.Lock()
-	if slot := p.book.find(d.seed, h, user, device); slot != none {
-		s := &p.book.seats[slot]
-		if old = s.link(); old != l {
+	if i, r := p.book.find(h, user, device); i >= 0 {
+		if old = p.book.link(r); old != l {
 			replaced = true
 		} else {
 			old = Link{}
 		}
-		s.set(l)
+		p.book.setLink(r, l)
 	} else {
-		p.book.add(d.seed, h, user, device, l)
+		p.book.add(h, user, device, l)
 	}
 	p.mu.Unlock()
 	d.tell(user, device)
@@ -71,12 +70,12 @@ func (d *Directory) Put(user, device []byte, l Link) (old Link, replaced bool) {
 func (d *Directory) Remove(user, device []byte, l Link) bool {
 	p, h := d.part(user)
 	p.mu.Lock()
-	slot := p.book.find(d.seed, h, user, device)
-	if slot == none || p.book.seats[slot].link() != l {
+	i, r := p.book.find(h, user, device)
+	if i < 0 || p.book.link(r) != l {
 		p.mu.Unlock()
 		return false
 	}
-	p.book.remove(d.seed, h, slot)
+	p.book.remove(h, i)
 	p.mu.Unlock()
 	d.tell(user, device)
 	return true
@@ -88,8 +87,9 @@ func (d *Directory) Links(user []byte, dst []Link) []Link {
 	p, h := d.part(user)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for slot := p.book.first(h, user); slot != none; slot = p.book.seats[slot].next {
-		dst = append(dst, p.book.seats[slot].link())
+	i, r := p.book.first(h, user)
+	for more := i >= 0; more; r, more = p.book.following(r) {
+		dst = append(dst, p.book.link(r))
 	}
 	return dst
 }
@@ -99,8 +99,8 @@ func (d *Directory) Link(user, device []byte) (Link, bool) {
 	p, h := d.part(user)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if slot := p.book.find(d.seed, h, user, device); slot != none {
-		return p.book.seats[slot].link(), true
+	if i, r := p.book.find(h, user, device); i >= 0 {
+		return p.book.link(r), true
 	}
 	return Link{}, false
 }
@@ -110,9 +110,9 @@ func (d *Directory) Seats(user []byte) (all []Seat) {
 	p, h := d.part(user)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for slot := p.book.first(h, user); slot != none; slot = p.book.seats[slot].next {
-		s := &p.book.seats[slot]
-		all = append(all, Seat{string(p.book.deviceOf(s)), s.link()})
+	i, r := p.book.first(h, user)
+	for more := i >= 0; more; r, more = p.book.following(r) {
+		all = append(all, Seat{string(p.book.deviceOf(r)), p.book.link(r)})
 	}
 	return all
 }
@@ -142,9 +142,10 @@ func (d *Directory) names(i int, dst []Name) []Name {
 	p := &d.parts[i]
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for i := range p.book.seats {
-		if s := &p.book.seats[i]; !s.free {
-			dst = append(dst, Name{string(p.book.userOf(s)), string(p.book.deviceOf(s))})
+	for _, c := range p.book.cells {
+		if c.mark != 0 {
+			r := p.book.record(c.at())
+			dst = append(dst, Name{string(p.book.userOf(r)), string(p.book.deviceOf(r))})
 		}
 	}
 	return dst

@@ -232,3 +232,18 @@ func BenchmarkDirectoryLogin(bench *testing.B) {
 		i++
 	}
 }
+
+func BenchmarkDirectoryChurn(bench *testing.B) {
+	d := registry.NewDirectory()
+	const n = 100_000
+	user := make([]byte, 0, 32)
+	for i := range n {
+		d.Put(fmt.Appendf(user, "user-%d", i), b("phone"), registry.Link{Place: uint32(i)})
+	}
+	phone := b("phone")
+	bench.ReportAllocs()
+	for i := n; bench.Loop(); i++ {
+		d.Put(fmt.Appendf(user, "user-%d", i), phone, registry.Link{Place: uint32(i % n)})
+		d.Remove(fmt.Appendf(user, "user-%d", i-n), phone, registry.Link{Place: uint32(i % n)})
+	}
+}

@@ -1,6 +1,9 @@
 package registry
 
-import "time"
+import (
+	"hash/maphash"
+	"time"
+)
 
 // MaxMarks is how many names may wait.
 const MaxMarks = maxMarks
@@ -60,3 +63,41 @@ func (m *Marks) TakeMissed() bool { return m.m.takeMissed() }
 
 // End refuses all from now on.
 func (m *Marks) End() bool { return m.m.end() }
+
+// Book is a part of a Directory whose users have the hashes that the caller gives them.
+type Book struct{ b book }
+
+// NewBook returns an empty one.
+func NewBook() *Book { return &Book{book{seed: maphash.MakeSeed()}} }
+
+// Put is Directory.Put of a user who is not there.
+func (b *Book) Put(h uint64, user, device []byte, l Link) { b.b.add(h, user, device, l) }
+
+// Find returns a device's link.
+func (b *Book) Find(h uint64, user, device []byte) (Link, bool) {
+	i, r := b.b.find(h, user, device)
+	if i < 0 {
+		return Link{}, false
+	}
+	return b.b.link(r), true
+}
+
+// Remove takes out a device that is there.
+func (b *Book) Remove(h uint64, user, device []byte) {
+	i, _ := b.b.find(h, user, device)
+	b.b.remove(h, i)
+}
+
+// Devices returns a user's devices.
+func (b *Book) Devices(h uint64, user []byte) (all []string) {
+	i, r := b.b.first(h, user)
+	for more := i >= 0; more; r, more = b.b.following(r) {
+		all = append(all, string(b.b.deviceOf(r)))
+	}
+	return all
+}
+
+// Count returns how many users and devices there are, and how many bytes their text and table have.
+func (b *Book) Count() (users, devices, bytes int) {
+	return b.b.users, b.b.live, cap(b.b.text) + 6*cap(b.b.cells)
+}

@@ -20,11 +20,11 @@ func TestRoutesInRedis(t *testing.T) {
 	s := redistest.Start(t)
 	c := registry.Default()
 	g := start(t, standalone(s), gw1, 18446744073709551615, c)
-	g.login("42", "phone", 16777218, 9)
+	g.login("42", "phone", 7777218, 9)
 	g.login("42", "desk", 5, 6)
 	g.login("43", "phone", 7, 8)
 	eventually(t, "the routes", func() bool { return g.Routes.Stats().Written == 3 && g.idle() })
-	if got, want := routeOf(s, "42", "phone"), gw1+" 18446744073709551615 "+gw1+":16777218:9"; got != want {
+	if got, want := routeOf(s, "42", "phone"), gw1+" 18446744073709551615 "+gw1+":7777218:9"; got != want {
 		t.Errorf("the route is %q, want %q", got, want)
 	}
 	if n := s.Do("HLEN", "edged:route:{42}"); n != "2" {
