@@ -1,10 +1,10 @@
 # What a person calls. `make test` sets up what it needs; `make help` is this file.
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+VERSION ?= $(shell tools/version)
 GO      ?= go
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 FUZZ    ?= 400000x
 
-.PHONY: build run test race lint fuzz chaos tune-vm bench proto pgo clean
+.PHONY: build run test race lint fuzz chaos tune-vm bench proto pgo deb rpm repo install clean
 
 build: ; $(BUILD) -o bin/edged ./cmd/edged
 
@@ -29,5 +29,16 @@ bench: ; $(GO) run ./bench/run -rounds '$(or $(ROUNDS),5)' -only '$(ONLY)' -base
 proto: ; api/generate.sh
 
 pgo: ; tools/pgo
+
+# Packages in dist/, for each of ARCHES; dist/repo is a signed repository of them for apt and for dnf.
+ARCHES ?= amd64 arm64
+deb rpm: ; for arch in $(ARCHES); do VERSION='$(VERSION)' tools/packages $@ $$arch || exit; done
+
+repo: ; rm -f dist/*.deb dist/*.rpm
+	$(MAKE) deb rpm
+	tools/repo
+
+# Below DESTDIR, without starting or enabling anything: for systems without apt and dnf.
+install: ; VERSION='$(VERSION)' tools/packages build && packaging/install bin/package/$$($(GO) env GOHOSTARCH) '$(DESTDIR)'
 
 clean: ; rm -rf bin dist
