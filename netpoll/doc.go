@@ -28,10 +28,9 @@
 // the connection came (SO_INCOMING_NAPI_ID, SO_INCOMING_CPU) and hands it over. The sockets of a group are opened in the order
 // of the loops and closed together, because the kernel fills the place of one that goes with the last.
 //
-// Queues are not even, and may be fewer than the loops: a loop with over a fifth more connections than the mean gets no new
-// ones; who accepts gives them to the loop with the fewest. While loops have some hundreds, more than a fifth is mostly chance,
-// and a connection's own queue is worth more: up to 625 the bound is five times the mean's square root, and 32 at least. Open
-// connections never move.
+// Queues are not even, and may be fewer than the loops: a loop with over a fifth (and 256) connections more than the mean gets
+// no new ones; who accepts gives them to the loop with the fewest. Below some thousand connections a difference is mostly chance, or a
+// burst that not all loops have accepted yet, and a connection's own queue is worth more. Open connections never move.
 //
 // All descriptors are non-blocking and all system calls but the long wait are raw, so that the Go scheduler does not take
 // the loop's P away at each of them; wait_linux.go says how the wait itself is done.

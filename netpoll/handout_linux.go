@@ -1,7 +1,6 @@
 package netpoll
 
 import (
-	"math"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -101,8 +100,8 @@ func (g *Group) oneOf(loops []int) int {
 	}
 }
 
-// even keeps the loops' numbers of connections near each other: a loop that has more than slack above the mean gets no new
-// connections; they go to the loop that has the fewest. What is open stays where it is. Owned by a loop.
+// even keeps the loops' numbers of connections near each other: a loop that has over a fifth and evenSlack more than the
+// mean gets no new connections; they go to the loop that has the fewest. What is open stays where it is. Owned by a loop.
 type even struct {
 	conns []int // of each loop as last looked, and what was given to it since
 	sum   int
@@ -110,10 +109,11 @@ type even struct {
 }
 
 const (
-	evenShare  = 5                // part of the mean that a loop may have more
-	evenSigmas = 5                // so far above the mean is no chance: an even hash puts n ± √n connections on a loop
-	evenSlack  = 32               // connections that it may have more in any case: a few dozen are never even
-	evenAge    = time.Millisecond // while so old the numbers are good enough
+	evenShare = 5 // part of the mean that a loop may have more
+	// evenSlack is how many connections it may have more in any case. Up to 1,280 a loop, a fifth is often chance (an even hash puts
+	// n ± √n on each), or a moment's: of a burst, one loop has accepted its part and another has not yet.
+	evenSlack = 256
+	evenAge   = time.Millisecond // while so old the numbers are good enough
 )
 
 // look counts the connections of all loops, unless that was done just now.
@@ -133,16 +133,10 @@ func (e *even) look(loops []*Loop, now time.Duration) {
 // pick returns the loop for a connection that belongs to the loop to.
 func (e *even) pick(to int) int {
 	mean := e.sum / len(e.conns)
-	if e.conns[to]-mean > slack(mean) {
+	if e.conns[to]-mean > max(mean/evenShare, evenSlack) {
 		to = slices.Index(e.conns, slices.Min(e.conns))
 	}
 	e.conns[to]++
 	e.sum++
 	return to
-}
-
-// slack is how many connections more than the mean a loop may have. Below 625 it is what chance explains: to take connections from
-// their queue costs more than a difference that the next ones even out. Above, it is a fifth.
-func slack(mean int) int {
-	return max(mean/evenShare, int(evenSigmas*math.Sqrt(float64(mean))), evenSlack)
 }

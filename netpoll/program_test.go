@@ -192,14 +192,11 @@ func TestEven(t *testing.T) {
 		to, want int
 	}{
 		{[]int{0, 0}, 1, 1},
-		{[]int{32, 0}, 0, 0},
-		{[]int{65, 0}, 0, 1},          // 33 over the mean
-		{[]int{1200, 900, 900}, 0, 0}, // a fifth over it
-		{[]int{1202, 899, 900}, 0, 1},
-		{[]int{1202, 899, 900}, 2, 2},
-		{[]int{600, 300, 300}, 0, 1},
-		{[]int{500, 350, 350}, 0, 0}, // 100 over 400, and five times its root is that
-		{[]int{502, 349, 350}, 0, 1},
+		{[]int{300, 0}, 0, 0},
+		{[]int{513, 0}, 0, 1},           // 257 over the mean
+		{[]int{2400, 1800, 1800}, 0, 0}, // a fifth over it
+		{[]int{2402, 1799, 1800}, 0, 1},
+		{[]int{2402, 1799, 1800}, 2, 2},
 	} {
 		e := even{conns: slices.Clone(tc.conns)}
 		for _, n := range tc.conns {
