@@ -198,7 +198,7 @@ func TestStop(t *testing.T) {
 			t.Fatal(err)
 		}
 		g.Start()
-		r := &rig{g, t}
+		r := &rig{Gateway: g, t: t}
 		for i := range 20 {
 			c := r.dial()
 			c.send(wire.KindHello, "u")

@@ -21,7 +21,8 @@ const patience = 5 * time.Second
 // rig is a running gateway on loopback.
 type rig struct {
 	*gateway.Gateway
-	t *testing.T
+	t    *testing.T
+	gone bool // handed over
 }
 
 // options are a gateway's with these Managers, one reactor, and nothing that happens by itself within a test.
@@ -51,13 +52,16 @@ func start(t *testing.T, o gateway.Options) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{g, t}
+	r := &rig{Gateway: g, t: t}
 	g.Start()
 	t.Cleanup(r.stop)
 	return r
 }
 
 func (r *rig) stop() {
+	if r.gone {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	_ = r.Stop(ctx)

@@ -112,8 +112,10 @@ type head struct {
 
 // head returns what holds of the stream now. The mutex is held, and the sender stands.
 func (s *stream) head() head {
+	up := s.out.up.Load()
 	return head{
-		shard: s.port.shard, address: s.address, up: s.out.up.Load(), gone: s.retry.gone,
+		// The sender gives retry.gone up when the Manager goes down again, not when it comes back.
+		shard: s.port.shard, address: s.address, up: up, gone: s.retry.gone && !up,
 		peer: s.state.peer, keep: s.state.outbox.keep, first: s.state.outbox.first,
 		last: s.state.inbox.last, loose: s.state.inbox.loose, owed: s.state.inbox.owed,
 	}
