@@ -24,6 +24,9 @@ type question struct {
 	need         string // flag of another question without which it means nothing
 }
 
+// socketUnit is where a package installs the unit that listens in place of the gateway.
+const socketUnit = "/usr/lib/systemd/system/edged.socket"
+
 // form is how an answer is written.
 type form byte
 
@@ -69,7 +72,8 @@ func initCommand(box tuning.Box, terminal func(io.Reader) bool) *cobra.Command {
 		Long: `Write a first configuration, and check it.
 
 What no flag tells it asks, if there is a terminal and no flag told anything. The file has every setting in it, each with a comment.
-It is checked before it is written, and the box is looked at after: see edged doctor. Nothing else is changed or started.`,
+A file that is there is not written over without --force, unless it is as it was installed. It is checked before it is written, and
+the box is looked at after: see edged doctor. Nothing else is changed or started.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := n.mayWrite(); err != nil {
@@ -101,7 +105,7 @@ func (n *initialization) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if err := writeNew(n.file, text, n.force); err != nil {
+	if err := writeNew(n.file, text, n.force || untouched(n.file)); err != nil {
 		return err
 	}
 	out := c.OutOrStdout()
@@ -112,6 +116,9 @@ func (n *initialization) run(c *cobra.Command) error {
 	}
 	if lacksManager(cfg) {
 		fmt.Fprintln(out, "Not ready yet:", errNoManager)
+	}
+	if _, err := os.Stat(n.box.Root + socketUnit); err == nil && *n.answers["listen"] != "" {
+		fmt.Fprintln(out, "systemd listens for the gateway: the address is that of edged.socket, see systemctl edit edged.socket")
 	}
 	n.consult(c)
 	return nil
@@ -200,7 +207,7 @@ func (n *initialization) consult(c *cobra.Command) {
 
 // mayWrite refuses before anything is asked.
 func (n *initialization) mayWrite() error {
-	if _, err := os.Lstat(n.file); err == nil && !n.force {
+	if _, err := os.Lstat(n.file); err == nil && !n.force && !untouched(n.file) {
 		return existsError(n.file)
 	}
 	return nil

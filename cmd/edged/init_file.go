@@ -93,8 +93,16 @@ func quoteTOML(s string) string {
 	return b.String()
 }
 
-// writeNew writes a file that is there whole or not at all. Root and the service may read it: it may come to hold secrets. One
-// that is written over keeps its owner.
+// serviceGroup may read what init writes.
+const serviceGroup = "edged"
+
+// untouched says whether a file is as it was installed: writing over it loses nothing.
+func untouched(file string) bool {
+	text, err := os.ReadFile(file)
+	return err == nil && string(text) == etc.Gateway
+}
+
+// writeNew writes a file that is there whole or not at all. Root and the service may read it: it may come to hold secrets.
 func writeNew(file, text string, over bool) error {
 	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+"-*")
 	var at *fs.PathError
@@ -106,7 +114,7 @@ func writeNew(file, text string, over bool) error {
 	}
 	defer func() { _ = os.Remove(f.Name()) }() // after a rename it has gone already
 	_, err = f.WriteString(text)
-	err = errors.Join(err, f.Chmod(0o640), giveTo(f, file), f.Sync())
+	err = errors.Join(err, giveTo(f, file, serviceGroup), f.Chmod(0o640), f.Sync())
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
@@ -119,18 +127,17 @@ func writeNew(file, text string, over bool) error {
 	return err
 }
 
-// giveTo makes f belong to whom file belongs to; where there is none yet and this is root, to the group of the service.
-func giveTo(f *os.File, file string) error {
+// giveTo makes f belong to whom the file belongs to that it takes the place of. Where that is root alone, or there is none, the
+// group of the service gets it; without such a group whoever runs init runs the gateway too.
+func giveTo(f *os.File, file, service string) error {
+	uid, gid := -1, -1
 	if info, err := os.Stat(file); err == nil {
-		return f.Chown(ownerOf(info))
+		uid, gid = ownerOf(info)
 	}
-	group, err := user.LookupGroup("edged")
-	if err != nil || os.Geteuid() != 0 {
-		return nil // where nothing is installed whoever runs init runs the gateway too
+	if group, err := user.LookupGroup(service); err == nil && gid <= 0 && os.Geteuid() == 0 {
+		if gid, err = strconv.Atoi(group.Gid); err != nil {
+			return fmt.Errorf("group %s: %w", service, err)
+		}
 	}
-	gid, err := strconv.Atoi(group.Gid)
-	if err != nil {
-		return err
-	}
-	return f.Chown(-1, gid)
+	return f.Chown(uid, gid)
 }

@@ -2,10 +2,13 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os"
+	"os/user"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +16,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"edged/config"
+	"edged/etc"
 	"edged/tuning"
 )
 
@@ -113,6 +117,61 @@ func TestInitFile(t *testing.T) {
 	missing := filepath.Join(dir, "nowhere")
 	if _, err = initOn(t, nil, "--config", filepath.Join(missing, "x.toml")); err == nil || err.Error() != "write into "+missing+": no such file or directory" {
 		t.Errorf("without a directory: %v", err)
+	}
+}
+
+// TestInitInstalled: what the package has installed and nobody has changed is written over without more.
+func TestInitInstalled(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "edged.toml")
+	if err := os.WriteFile(file, []byte(etc.Gateway), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := initOn(t, nil, "--config", file, "--manager", "a:1"); err != nil || len(loaded(t, file).Manager.Addresses) != 1 {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode() != 0o640 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if _, err := initOn(t, nil, "--config", file); err == nil {
+		t.Error("it was written over although somebody had changed it")
+	}
+}
+
+// TestInitOwner: the service can read what root writes, and who owns a file goes on to own it.
+func TestInitOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("files are given away by root alone")
+	}
+	group, err := user.LookupGroup("daemon")
+	if err != nil {
+		t.Skip(err)
+	}
+	service, err := strconv.Atoi(group.Gid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, c := range map[string]struct{ had, want [2]int }{
+		"new":         {[2]int{-1, -1}, [2]int{0, service}},
+		"of root":     {[2]int{0, 0}, [2]int{0, service}},
+		"of somebody": {[2]int{1234, 2345}, [2]int{1234, 2345}},
+	} {
+		file := filepath.Join(dir, name)
+		if c.had[0] >= 0 {
+			err = errors.Join(os.WriteFile(file, nil, 0o600), os.Chown(file, c.had[0], c.had[1]))
+		}
+		f, e := os.Create(file + ".new")
+		if err = errors.Join(err, e); err != nil {
+			t.Fatal(err)
+		}
+		err = giveTo(f, file, "daemon")
+		info, e := f.Stat()
+		if err = errors.Join(err, e, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if uid, gid := ownerOf(info); uid != c.want[0] || gid != c.want[1] {
+			t.Errorf("%s: belongs to %d:%d, want %v", name, uid, gid, c.want)
+		}
 	}
 }
 
