@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// sendPatience is how long Freeze waits for a SendMsg under way. Then the stream is broken off: its Manager takes nothing.
-const sendPatience = 50 * time.Millisecond
+// sendPatience is how long Freeze waits for a SendMsg under way, which usually takes microseconds. One that takes longer waits
+// for a Manager that takes nothing, or whose credit was not read since Hold; the stream is broken off.
+const sendPatience = 10 * time.Millisecond
 
 // ErrHeld is what Deliver returns while the relay is held for a successor; nothing of the batch was delivered.
 var ErrHeld = errors.New("relay: held for a successor")
