@@ -91,6 +91,11 @@ func (c *Client) Drain(ctx context.Context, r DrainRequest) error {
 func (c *Client) do(ctx context.Context, method, path string, body []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, clientTimeout)
 	defer cancel()
+	return c.request(ctx, method, path, body)
+}
+
+// request is do for what may take as long as ctx allows.
+func (c *Client) request(ctx context.Context, method, path string, body []byte) ([]byte, error) {
 	w, err := c.open(ctx, method, path, body)
 	if err != nil {
 		return nil, err
@@ -166,5 +171,10 @@ func (c *Client) refused(w *http.Response, body []byte) error {
 	if w.StatusCode == http.StatusUnauthorized && c.token != "" {
 		return fmt.Errorf("edged at %s does not know this token", c.name())
 	}
-	return fmt.Errorf("edged at %s: %s", c.name(), why.Error)
+	return &RefusalError{c.name(), why.Error}
 }
+
+// RefusalError is a daemon's own no, in its words.
+type RefusalError struct{ At, Reason string }
+
+func (e *RefusalError) Error() string { return fmt.Sprintf("edged at %s: %s", e.At, e.Reason) }

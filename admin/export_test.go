@@ -24,7 +24,7 @@ func NewLimited(cfg Config, src Source, log *slog.Logger, l Limits) (*Server, er
 	set(&d.grace, l.Grace)
 	set(&d.beat, l.Beat)
 	set(&d.conns, l.Conns)
-	return newServer(cfg, src, log, d)
+	return newServer(cfg, src, log, d, nil)
 }
 
 func set[T comparable](to *T, v T) {

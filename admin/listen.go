@@ -24,11 +24,12 @@ const probeTimeout = time.Second
 // besideLen is how much longer than a path the name is that beside makes of it.
 const besideLen = 8
 
-// ownFile is a file that this process made. It is removed only while the path
+// ownFile is a file that this process made, or the one before. It is removed only while the path
 // still leads to it.
 type ownFile struct {
-	path string
-	info os.FileInfo
+	path      string
+	info      os.FileInfo
+	inherited bool
 }
 
 // remove takes the file away unless somebody else's stands there by now. For a
@@ -47,26 +48,38 @@ func (f *ownFile) remove() error {
 
 // socket is one bound address.
 type socket struct {
-	endpoint endpoint
-	listener net.Listener
-	file     *ownFile // of a Unix socket, else nil
+	endpoint  endpoint
+	still     *still
+	listener  net.Listener // still, with a bound
+	file      *ownFile     // of a Unix socket, else nil
+	inherited bool
 }
 
 // bind opens e and lets at most conns connections through at a time. A further
 // one waits in the kernel's backlog, so that a flood on one address holds
 // neither memory nor the other addresses.
-func bind(e endpoint, conns int) (*socket, error) {
+func bind(e endpoint, conns int, inherited func(listen string) (fd int, ok bool)) (*socket, error) {
 	s := &socket{endpoint: e}
+	var l net.Listener
+	if inherited != nil {
+		if fd, ok := inherited(e.String()); ok {
+			l, s.file = adopt(e, fd)
+			s.inherited = l != nil
+		}
+	}
 	var err error
-	if e.network == "unix" {
-		s.listener, s.file, err = bindUnix(e.address)
-	} else {
-		s.listener, err = net.Listen("tcp", e.address)
+	switch {
+	case l != nil:
+	case e.network == "unix":
+		l, s.file, err = bindUnix(e.address)
+	default:
+		l, err = net.Listen("tcp", e.address)
 	}
 	if err != nil {
 		return nil, err
 	}
-	s.listener = netutil.LimitListener(s.listener, conns)
+	s.still = newStill(l)
+	s.listener = netutil.LimitListener(s.still, conns)
 	return s, nil
 }
 

@@ -35,6 +35,9 @@ func (s *Server) table() map[string]route {
 		"/v1/status": {method: http.MethodGet, serve: s.serveStatus},
 		"/v1/drain":  {method: http.MethodPost, serve: s.serveDrain},
 	}
+	if s.reloader != nil {
+		t["/v1/reload"] = route{method: http.MethodPost, serve: s.serveReload}
+	}
 	if s.people.of != nil {
 		t["/v1/push"] = route{method: http.MethodPost, serve: s.servePush, body: maxPush}
 		t["/v1/users"] = route{method: http.MethodGet, serve: s.serveUsers}

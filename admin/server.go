@@ -63,6 +63,7 @@ type Server struct {
 
 	calls    calls
 	draining atomic.Bool // a goroutine is in Source.Drain
+	reloader Reloader    // nil: the Source is none; static after New
 	people   *people
 
 	// Who runs: accept loops, then connections, then calls of the Source. Close
@@ -85,23 +86,24 @@ type calls struct {
 
 // New binds every address of cfg. A client that connects before Serve waits.
 func New(cfg Config, src Source, log *slog.Logger) (*Server, error) {
-	return newServer(cfg, src, log, defaultLimits())
+	return newServer(cfg, src, log, defaultLimits(), nil)
 }
 
-func newServer(cfg Config, src Source, log *slog.Logger, lim limits) (*Server, error) {
+func newServer(cfg Config, src Source, log *slog.Logger, lim limits, inherited func(string) (int, bool)) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	s := &Server{src: src, log: log, limits: lim, runtime: runtimeRegistry()}
 	s.base, s.cancel = context.WithCancel(context.Background())
 	s.people = newPeople(s.base, src)
+	s.reloader, _ = src.(Reloader)
 	s.routes = s.table()
 	s.bindCalls()
 	s.http = s.newHTTP()
 	s.http.RegisterOnShutdown(s.people.end) // who follows presence would stay for ever
-	err := s.bindAll(cfg)
+	err := s.bindAll(cfg, inherited)
 	if err == nil {
-		err = s.takeToken(cfg)
+		err = s.takeToken(cfg, inherited != nil)
 	}
 	if err != nil {
 		s.cancel()
@@ -145,13 +147,13 @@ func (s *Server) count(_ net.Conn, state http.ConnState) {
 	}
 }
 
-func (s *Server) bindAll(cfg Config) error {
+func (s *Server) bindAll(cfg Config, inherited func(string) (int, bool)) error {
 	for _, l := range cfg.Listen {
 		e, err := parseEndpoint(l)
 		if err != nil {
 			return err
 		}
-		k, err := bind(e, s.limits.conns)
+		k, err := bind(e, s.limits.conns, inherited)
 		if err != nil {
 			return fmt.Errorf("admin socket %s: %w", e, err)
 		}
@@ -160,8 +162,8 @@ func (s *Server) bindAll(cfg Config) error {
 	return nil
 }
 
-// takeToken reads the configured token, or makes one where TCP needs it.
-func (s *Server) takeToken(cfg Config) error {
+// takeToken reads the configured token, or makes one where TCP needs it; that of the process before is kept.
+func (s *Server) takeToken(cfg Config, inherit bool) error {
 	var err error
 	if s.token, err = cfg.secret(); err != nil || s.token != "" {
 		return err
@@ -179,6 +181,11 @@ func (s *Server) takeToken(cfg Config) error {
 	case dir == "":
 		s.log.Info("admin without a token: over TCP only /healthz, /readyz and /metrics are served")
 	default:
+		if inherit {
+			if s.token, s.made = keepToken(dir); s.made != nil {
+				return nil
+			}
+		}
 		if s.token, s.made, err = makeToken(dir); err != nil {
 			return fmt.Errorf("admin token: %w", err)
 		}
@@ -218,14 +225,17 @@ func (s *Server) Close(ctx context.Context) error {
 }
 
 func (s *Server) close(ctx context.Context) error {
-	err := s.removeFiles()
+	return errors.Join(s.removeFiles(true), s.end(ctx))
+}
+
+func (s *Server) end(ctx context.Context) error {
 	grace, cancel := context.WithTimeout(ctx, s.limits.grace)
 	defer cancel()
 	if s.http.Shutdown(grace) != nil {
 		_ = s.http.Close() // its listeners are closed already
 	}
 	s.cancel()
-	err = errors.Join(err, s.closeListeners())
+	err := s.closeListeners()
 	ended := make(chan struct{})
 	go func() {
 		s.accepting.Wait()
@@ -243,17 +253,17 @@ func (s *Server) close(ctx context.Context) error {
 
 // release gives up what New took, when it cannot go on.
 func (s *Server) release() error {
-	return errors.Join(s.removeFiles(), s.closeListeners())
+	return errors.Join(s.removeFiles(false), s.closeListeners())
 }
 
-// removeFiles comes before the listeners are closed: see ownFile.remove.
-func (s *Server) removeFiles() error {
+// removeFiles comes before the listeners are closed: see ownFile.remove. Those of a process that may go on stay.
+func (s *Server) removeFiles(inherited bool) error {
 	var errs []error
-	if s.made != nil {
+	if s.made != nil && (inherited || !s.made.inherited) {
 		errs = append(errs, s.made.remove())
 	}
 	for _, k := range s.sockets {
-		if k.file != nil {
+		if k.file != nil && (inherited || !k.inherited) {
 			errs = append(errs, k.file.remove())
 		}
 	}

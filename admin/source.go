@@ -52,8 +52,10 @@ type Status struct {
 	Managers    []ManagerStatus `json:"managers"`
 	MessagesIn  uint64          `json:"messages_in"`
 	MessagesOut uint64          `json:"messages_out"`
-	Room        *RoomStatus     `json:"room,omitempty"`   // nil: it is not measured
-	People      *PeopleStatus   `json:"people,omitempty"` // nil: the daemon has no links
+	Reloads     uint64          `json:"reloads,omitempty"` // since the cold start: processes that handed the links on
+	Reload      *Reloaded       `json:"reload,omitempty"`  // the last of them
+	Room        *RoomStatus     `json:"room,omitempty"`    // nil: it is not measured
+	People      *PeopleStatus   `json:"people,omitempty"`  // nil: the daemon has no links
 }
 
 // PeopleStatus is who is here, and whether others find them.

@@ -49,6 +49,21 @@ func (s *Server) bears(r *http.Request) bool {
 	return subtle.ConstantTimeCompare(got[:], want[:]) == 1
 }
 
+// keepToken reads the token that the process before this one made in dir; without one there is no file.
+func keepToken(dir string) (string, *ownFile) {
+	path := filepath.Join(dir, tokenFile)
+	info, err := os.Lstat(path)
+	if err != nil || !info.Mode().IsRegular() || info.Size() > maxTokenFile {
+		return "", nil
+	}
+	b, err := os.ReadFile(path)
+	token := strings.TrimSpace(string(b))
+	if err != nil || checkToken("token", token) != nil {
+		return "", nil
+	}
+	return token, &ownFile{path: path, info: info, inherited: true}
+}
+
 // makeToken makes a random token and leaves it in dir, readable by the
 // daemon's user alone. A reader finds the old file or the new one, never a half.
 func makeToken(dir string) (string, *ownFile, error) {
