@@ -209,6 +209,9 @@ func socketPair(t testing.TB, l *netpoll.Loop, sendBuffer int) *os.File {
 	if err := unix.SetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer); err != nil {
 		t.Error(err)
 	}
+	if _, err := unix.FcntlInt(uintptr(fds[0]), unix.F_SETFD, 0); err != nil { // as accepted ones
+		t.Error(err)
+	}
 	peer := os.NewFile(uintptr(fds[1]), "peer")
 	t.Cleanup(func() { _ = peer.Close() })
 	if err := peer.SetDeadline(time.Now().Add(limit)); err != nil {
