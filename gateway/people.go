@@ -37,6 +37,7 @@ func (s *shard) enlist(place, uniq uint32, l *link, user, device []byte) {
 func (s *shard) delist(place, uniq uint32, l *link, user, device []byte) {
 	if l.flags&bound != 0 {
 		l.flags &^= bound
+		s.departed.note(s.now(), user, device)
 		s.g.directory.Remove(user, device, s.listed(place, uniq))
 	}
 }
@@ -155,7 +156,13 @@ func (s *shard) toUser(from int, d *batch.DownItem) {
 			s.apply(from, x.Place, x.Uniq, l, d)
 		}
 	}
-	if here || len(all) > 0 { // those of other shards are told there
+	if here {
+		return
+	}
+	if len(all) > 0 { // those of other shards are told there
+		if s.departed.has(s.now(), d.User, deviceOf(d)) {
+			s.tooLate(from, d)
+		}
 		return
 	}
 	if from == relay.NoManager {
@@ -166,6 +173,26 @@ func (s *shard) toUser(from int, d *batch.DownItem) {
 		return
 	}
 	s.refuse(from, d, nil, nil, batch.CodeNotHere, "the user has no link here")
+}
+
+// deviceOf is the device that an item is for, nil for all of the user's.
+func deviceOf(d *batch.DownItem) []byte {
+	if d.Target != batch.TargetDevice {
+		return nil
+	}
+	if d.Device == nil {
+		return []byte{}
+	}
+	return d.Device
+}
+
+// tooLate answers an item that was for a link which has ended since.
+func (s *shard) tooLate(from int, d *batch.DownItem) {
+	if d.Op == batch.OpPush && d.Push.Ack == batch.AckRequired {
+		s.undeliver(from, d, nil, nil, batch.LossLinkClosed)
+		return
+	}
+	s.refuse(from, d, nil, nil, batch.CodeStaleLink, "the link has ended")
 }
 
 // people is what a gateway needs of and for users.

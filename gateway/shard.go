@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"hash/maphash"
 	"log/slog"
 	"math/rand/v2"
 	"time"
@@ -54,8 +55,9 @@ type shard struct {
 	count     Counters
 	random    *rand.Rand
 
-	rooms   *room.Table
-	casting casting
+	rooms    *room.Table
+	casting  casting
+	departed departed
 	pushing
 	lent
 
@@ -102,6 +104,7 @@ func newShard(g *Gateway, loop *netpoll.Loop, capacity int) *shard {
 		random:    rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 		rooms:     room.New(g.roomLimits),
 		casting:   newCasting(),
+		departed:  departed{seed: maphash.MakeSeed()},
 		pushing: pushing{
 			windows: delivery.NewWindows(g.delivery.Limits()),
 			orders:  delivery.NewOrders(g.delivery.OrderLimits()),
