@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
+	"syscall"
 	"time"
 )
 
@@ -131,7 +132,7 @@ func (b *Box) Recover(ctx context.Context, opts Options) (Result, error) {
 		return Result{}, nil // no directory is made for a lock that nobody needs
 	}
 	unlock, err := b.lock()
-	if errors.Is(err, ErrBusy) || errors.Is(err, fs.ErrPermission) {
+	if errors.Is(err, ErrBusy) || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
 		return Result{}, nil
 	}
 	if err != nil {
@@ -146,6 +147,13 @@ func (b *Box) Recover(ctx context.Context, opts Options) (Result, error) {
 		return Result{Discarded: true}, nil
 	}
 	return b.finish(ctx, s, opts)
+}
+
+// Unfinished says whether an Apply has not come to its end, or to its confirmation: it is at work, or has died. It changes nothing
+// and needs no privilege.
+func (b *Box) Unfinished() (bool, error) {
+	s, err := b.peek()
+	return s != nil && s.Phase != applied && s.BootID == b.bootID(), err
 }
 
 // finish ends what a process that died has left.

@@ -107,6 +107,15 @@ func (b *Box) statePath() string {
 
 // load returns the state file; nil where there is none, or one of another boot, which is removed.
 func (b *Box) load() (*state, error) {
+	s, err := b.peek()
+	if s != nil && s.BootID != b.bootID() {
+		return nil, os.Remove(b.statePath())
+	}
+	return s, err
+}
+
+// peek returns the state file, whichever boot it is of; nil where there is none.
+func (b *Box) peek() (*state, error) {
 	file := b.statePath()
 	content, err := readTrusted(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -124,9 +133,6 @@ func (b *Box) load() (*state, error) {
 	}
 	if slices.Contains(s.Records, nil) {
 		return nil, fmt.Errorf("state file %s: an entry is null", file)
-	}
-	if s.BootID != b.bootID() {
-		return nil, os.Remove(file)
 	}
 	return &s, nil
 }

@@ -25,6 +25,7 @@ import (
 	"edged/gateway"
 	"edged/health"
 	"edged/netpoll"
+	"edged/tuning"
 )
 
 func serveCommand() *cobra.Command {
@@ -171,6 +172,7 @@ func (i *instance) open() error {
 func serve(cfg *config.Config, stdout io.Writer, log *slog.Logger) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	recoverTuning(tuning.Box{}, cfg, false, log)
 	i, err := newInstance(cfg, log)
 	if err != nil {
 		return err

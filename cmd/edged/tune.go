@@ -154,7 +154,7 @@ func (t *tune) look(ctx context.Context) *serving {
 		}
 	}
 	for _, pid := range processes(t.proc()) {
-		if isGateway(t.proc(), pid) && sameNetwork(t.proc(), pid) {
+		if pid != os.Getpid() && isGateway(t.proc(), pid) && sameNetwork(t.proc(), pid) {
 			return &serving{pid: pid}
 		}
 	}

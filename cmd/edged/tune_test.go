@@ -109,7 +109,7 @@ func (m *machine) everything() map[string]string {
 	m.t.Helper()
 	all := map[string]string{}
 	err := filepath.WalkDir(m.box.Root, func(path string, d os.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() || strings.Contains(path, "/run/edged/") {
+		if err != nil || !d.Type().IsRegular() || strings.Contains(path, "/run/edged-tune/") {
 			return err
 		}
 		content, err := os.ReadFile(path)
