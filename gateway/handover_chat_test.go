@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,12 +20,15 @@ import (
 	"edged/wire"
 )
 
-// chat is clients that number what they say, Managers that say all of it back and number what they push, and what each side
-// misses, gets twice, or gets out of order.
+// chat is clients that number what they say, Managers that say all of it back and number what they push and what they say to
+// everybody, and what each side misses, gets twice, or gets out of order.
 type chat struct {
-	t    *testing.T
-	stop atomic.Bool
-	wg   sync.WaitGroup
+	t     *testing.T
+	ahead uint32      // messages that a client says before it has had an answer; static
+	stop  atomic.Bool // nobody says anything new
+	wg    sync.WaitGroup
+	gate  sync.RWMutex // held: no Manager takes anything
+	cast  [2]atomic.Uint32
 
 	mu     sync.Mutex        // guards what follows
 	heard  map[string]uint32 // by link: the next number of its client
@@ -40,14 +44,18 @@ func (c *chat) fault(format string, args ...any) {
 	}
 }
 
+func newChat(t *testing.T) *chat {
+	return &chat{t: t, ahead: 20, heard: map[string]uint32{}, pushed: map[string]int{}}
+}
+
 // serve starts one Manager and returns its address.
-func (c *chat) serve(id string) string {
+func (c *chat) serve(number int) string {
 	c.t.Helper()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	m := manager.New(manager.Options{ID: id, Handler: manager.Handler{
+	m := manager.New(manager.Options{ID: fmt.Sprint("manager ", number), Handler: manager.Handler{
 		Hello: func(e *manager.Event) {
 			_ = e.Bind(string(e.Payload), "phone")
 			_ = e.Join("all")
@@ -69,11 +77,64 @@ func (c *chat) serve(id string) string {
 	m.Register(server)
 	go func() { _ = server.Serve(lis) }()
 	c.t.Cleanup(server.Stop)
+	c.wg.Go(func() { c.broadcast(m, number) })
 	return lis.Addr().String()
+}
+
+// broadcast has a Manager say numbers to everybody, until stop.
+func (c *chat) broadcast(m *manager.Manager, number int) {
+	for n := uint32(1); !c.stop.Load(); {
+		if sent, err := m.DataTo(manager.ToRoom("all"), castNumber(number, n)); err == nil && sent == 1 {
+			c.cast[number].Store(n)
+			n++
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// castMark is no number that a client says.
+const castMark = 1<<32 - 1
+
+func castNumber(manager int, n uint32) []byte {
+	b := binary.BigEndian.AppendUint32(nil, castMark)
+	return binary.BigEndian.AppendUint32(append(b, byte(manager)), n)
+}
+
+// casts is what one client got of what was said to everybody: each number once, from the first one on.
+type casts struct {
+	got         map[uint32]bool
+	first, last uint32
+}
+
+func (x *casts) take(n uint32) (again bool) {
+	if x.got == nil {
+		x.got, x.first = map[uint32]bool{}, n
+	}
+	x.first, x.last = min(x.first, n), max(x.last, n)
+	again = x.got[n]
+	x.got[n] = true
+	return again
+}
+
+func (x *casts) String() string {
+	var missing []uint32
+	for n := x.first; n < x.last; n++ {
+		if !x.got[n] {
+			missing = append(missing, n)
+		}
+	}
+	return fmt.Sprintf("%d to %d without %v", x.first, x.last, missing)
+}
+
+// whole says that all up to n have come.
+func (x *casts) whole(n uint32) bool {
+	return n == 0 || x.got == nil || x.last == n && len(x.got) == int(n-x.first+1)
 }
 
 // answer says a message back, by DATA and, each third one, by a push that must be acknowledged.
 func (c *chat) answer(e *manager.Event) {
+	c.gate.RLock()
+	defer c.gate.RUnlock()
 	n, link := binary.BigEndian.Uint32(e.Payload), e.Link.String()
 	c.mu.Lock()
 	want := c.heard[link]
@@ -106,10 +167,21 @@ func (c *chat) report(id, loss string) {
 func (c *chat) talk(x *client, seed uint64) {
 	random := rand.New(rand.NewPCG(seed, 3))
 	var sent, echoed, pushes, tid uint32
-	const ahead = 20
-	for !c.stop.Load() || echoed < sent || pushes < (sent+2)/3 {
+	var all [2]casts
+	whole := func() bool {
+		return echoed == sent && pushes == (sent+2)/3 && all[0].whole(c.cast[0].Load()) && all[1].whole(c.cast[1].Load())
+	}
+	var end time.Time
+	for !c.stop.Load() || !whole() {
+		if c.stop.Load() && end.IsZero() {
+			end = time.Now().Add(patience)
+		} else if c.stop.Load() && time.Now().After(end) {
+			c.fault("link %s: %d said, %d came back, %d pushes; to everybody: %s of %d, %s of %d", x.link, sent, echoed, pushes,
+				&all[0], c.cast[0].Load(), &all[1], c.cast[1].Load())
+			return
+		}
 		var out []byte
-		for !c.stop.Load() && sent < echoed+ahead && random.IntN(8) > 0 {
+		for !c.stop.Load() && sent < echoed+c.ahead && random.IntN(8) > 0 {
 			out = append(out, numbered(sent, random.IntN(400))...)
 			sent++
 		}
@@ -135,7 +207,14 @@ func (c *chat) talk(x *client, seed uint64) {
 		switch {
 		case len(body) == 0:
 		case wire.Kind(body[0]) == wire.KindData:
-			if n := binary.BigEndian.Uint32(body[1:]); n != echoed {
+			n := binary.BigEndian.Uint32(body[1:])
+			if n == castMark {
+				if m, n := body[5], binary.BigEndian.Uint32(body[6:]); all[m].take(n) {
+					c.fault("link %s: number %d of Manager %d to everybody came twice", x.link, n, m)
+				}
+				continue
+			}
+			if n != echoed {
 				c.fault("link %s: the client got %d and not %d", x.link, n, echoed)
 			}
 			echoed++
@@ -170,24 +249,41 @@ func TestChatOverHandOvers(t *testing.T) {
 
 func chatOverHandOvers(t *testing.T, seed uint64) {
 	random := rand.New(rand.NewPCG(seed, 0))
-	c := &chat{t: t, heard: map[string]uint32{}, pushed: map[string]int{}}
-	addresses := []string{c.serve("one"), c.serve("two")}
-	o := options(addresses[:1+random.IntN(2)]...)
+	c := newChat(t)
+	addresses := []string{c.serve(0), c.serve(1)}[:1+random.IntN(2)]
+	o := options(addresses...)
 	o.Config.Reactors = 1 + random.IntN(3)
 	o.Managers.Grace = 5 * time.Second
 	o.Delivery = delivery.Default()
 	o.Delivery.Retry = 200 * time.Millisecond
+	if random.IntN(2) == 0 {
+		o.Config.LinkRate = 2000 // links are throttled
+	}
+	if random.IntN(2) == 0 {
+		o.Managers.Buffer = 128 << 10 // links wait for room
+		c.ahead = 100
+	}
 	r := start(t, o)
+	var links []*client
 	for i := range 12 {
-		x := r.loginAs(fmt.Sprint("user", i))
+		links = append(links, r.loginAs(fmt.Sprint("user", i)))
+	}
+	for i, x := range links {
 		c.wg.Go(func() { c.talk(x, seed+uint64(i)) })
 	}
 	for range 6 {
 		time.Sleep(time.Duration(random.IntN(60)) * time.Millisecond)
-		if n := len(o.Managers.Addresses); n == 2 {
-			o.Managers.Addresses = []string{o.Managers.Addresses[1], o.Managers.Addresses[0]}
+		jam := random.IntN(3) == 0
+		if jam {
+			c.gate.Lock()
+			time.Sleep(time.Duration(random.IntN(60)) * time.Millisecond)
 		}
+		o.Managers.Addresses = slices.Clone(o.Managers.Addresses)
+		slices.Reverse(o.Managers.Addresses)
 		r = r.succeed(o)
+		if jam {
+			c.gate.Unlock()
+		}
 	}
 	time.Sleep(time.Duration(random.IntN(100)) * time.Millisecond)
 	c.finish(r)
@@ -226,6 +322,7 @@ func (c *chat) finish(r *rig) {
 	if st := r.total(); total == 0 || st.FramesIn[wire.KindData] != uint64(total) {
 		c.t.Errorf("%d messages, and the counter says %d", total, st.FramesIn[wire.KindData])
 	}
-	c.t.Logf("%d messages, %d pushes", total, len(c.pushed))
+	c.t.Logf("%d messages, %d pushes, %d and %d to everybody; throttled %d times, without room %d times", total, len(c.pushed),
+		c.cast[0].Load(), c.cast[1].Load(), r.total().Throttles, r.total().Stalls)
 	r.balanced()
 }
