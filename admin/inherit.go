@@ -60,60 +60,66 @@ func (s *Server) Detach(ctx context.Context) error {
 type still struct {
 	net.Listener
 	mu     sync.Mutex
-	open   chan struct{} // closed: it accepts; guarded by mu
-	closed bool          // guarded by mu
+	moved  sync.Cond // of mu: one of the fields below has changed
+	paused bool      // guarded by mu
+	closed bool      // guarded by mu
+	inside bool      // somebody is in the Listener's Accept; guarded by mu
 }
 
 func newStill(l net.Listener) *still {
-	s := &still{Listener: l, open: make(chan struct{})}
-	close(s.open)
+	s := &still{Listener: l}
+	s.moved.L = &s.mu
 	return s
 }
 
+// Accept is for one goroutine at a time.
 func (s *still) Accept() (net.Conn, error) {
 	for {
+		s.mu.Lock()
+		for s.paused && !s.closed {
+			s.moved.Wait()
+		}
+		s.inside = true
+		s.mu.Unlock()
 		c, err := s.Listener.Accept()
+		s.mu.Lock()
+		s.inside = false
+		s.moved.Broadcast()
+		s.mu.Unlock()
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return c, err
 		}
-		s.mu.Lock()
-		wait := s.open
-		s.mu.Unlock()
-		<-wait
 	}
 }
 
-// pause breaks an Accept off: a deadline that is over is looked at before the kernel is asked.
+// pause breaks an Accept off and waits until it is: who connects in that moment may still be taken.
 func (s *still) pause() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	select {
-	case <-s.open:
-		if !s.closed {
-			s.open = make(chan struct{})
-			_ = s.Listener.(deadliner).SetDeadline(time.Unix(1, 0))
-		}
-	default:
+	if s.closed || s.paused {
+		return
+	}
+	s.paused = true
+	_ = s.Listener.(deadliner).SetDeadline(time.Unix(1, 0))
+	for s.inside {
+		s.moved.Wait()
 	}
 }
 
 func (s *still) resume() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	select {
-	case <-s.open:
-	default:
-		_ = s.Listener.(deadliner).SetDeadline(time.Time{})
-		close(s.open)
-	}
+	s.paused = false
+	_ = s.Listener.(deadliner).SetDeadline(time.Time{})
+	s.moved.Broadcast()
 }
 
 func (s *still) Close() error {
 	err := s.Listener.Close()
-	s.resume()
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.closed = true
-	s.mu.Unlock()
+	s.moved.Broadcast()
 	return err
 }
 
