@@ -4,7 +4,7 @@ GO      ?= go
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 FUZZ    ?= 400000x
 
-.PHONY: build run test race lint fuzz chaos tune-vm bench proto pgo deb rpm repo install clean
+.PHONY: build run test race lint fuzz chaos tune-vm million bench proto pgo deb rpm repo install clean
 
 build: ; $(BUILD) -o bin/edged ./cmd/edged
 
@@ -24,6 +24,9 @@ chaos: build ; tools/redis && EDGED_CHAOS='$(CHAOS)' $(GO) test -tags e2e -count
 
 tune-vm: build ; tests/lab/vm --queues 4 --suite bookworm --timeout 1800 --copy bin/edged:/usr/bin/edged --copy tests/lab/tune:/lab/tune --beside 'while sleep 1; do bin/edged swarm --target $$ADDR:7000 --login none --silent --links 4000 --duration 10m --quiet; done >/dev/null 2>&1' -- bash /lab/tune $(SEED)
 
+# What very many links cost a gateway, in a machine of their own: docs/CAPACITY.md. A million takes half an hour and 11 GB of memory.
+million: build ; tests/lab/million $(LINKS)
+
 bench: ; $(GO) run ./bench/run -rounds '$(or $(ROUNDS),5)' -only '$(ONLY)' -base '$(BASE)' -json '$(JSON)'
 
 proto: ; api/generate.sh
@@ -32,13 +35,13 @@ pgo: ; tools/pgo
 
 # Packages in dist/, for each of ARCHES; dist/repo is a signed repository of them for apt and for dnf.
 ARCHES ?= amd64 arm64
-deb rpm: ; for arch in $(ARCHES); do VERSION='$(VERSION)' tools/packages $@ $$arch || exit; done
+deb rpm: ; for arch in $(ARCHES); do VERSION='$(VERSION)' tools/packages $$arch $@ || exit; done
 
 repo: ; rm -f dist/*.deb dist/*.rpm
 	$(MAKE) deb rpm
 	tools/repo
 
 # Below DESTDIR, without starting or enabling anything: for systems without apt and dnf.
-install: ; VERSION='$(VERSION)' tools/packages build && packaging/install bin/package/$$($(GO) env GOHOSTARCH) '$(DESTDIR)'
+install: ; VERSION='$(VERSION)' tools/packages $$($(GO) env GOHOSTARCH) && packaging/install bin/package/$$($(GO) env GOHOSTARCH) '$(DESTDIR)'
 
 clean: ; rm -rf bin dist

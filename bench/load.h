@@ -22,7 +22,9 @@
 
 #define MAXP 256 // messages in flight on a link
 #define MAXPIDS 4
+#ifndef CONNECT_LIMIT
 #define CONNECT_LIMIT 60e9 // nanoseconds, for all links to open
+#endif
 #define LINE_LIMIT 2000    // for a cache line to another CPU and back
 #define ANSWER_LIMIT 5e9   // after the end, for answers that are on their way
 #define BUCKETS (64 * 40)
