@@ -98,6 +98,7 @@ func isAnonymous(fd int, kind string) error {
 // loadSlots loads the connections and the free slots. One that is neither, since nothing was to be read of it, is never used
 // again: its generation is not known.
 func (l *Loop) loadSlots(s *inherited) error {
+	l.used = uint32(min(int(s.used), len(l.conns)))
 	rest := s.conns
 	for n := range s.count {
 		b, next, ok := nextRecord(rest)
@@ -117,7 +118,6 @@ func (l *Loop) loadSlots(s *inherited) error {
 			l.group.legacy.lose(1, l.number, err)
 		}
 	}
-	l.used = uint32(min(int(s.used), len(l.conns)))
 	for b := s.free; len(b) != 0; b = b[freeBytes:] {
 		l.loadFree(binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:]))
 	}
@@ -128,7 +128,7 @@ func (l *Loop) loadSlots(s *inherited) error {
 // loadConn gives a connection its slot, unless err says that it cannot be loaded.
 func (l *Loop) loadConn(r *record, err error) error {
 	h := l.group.legacy
-	if err == nil && l.conns[r.slot].flags != 0 {
+	if err == nil && (l.conns[r.slot].flags != 0 || l.conns[r.slot].fd == -1) {
 		return fmt.Errorf("slot %d is another one's", r.slot)
 	}
 	if err == nil || errors.Is(err, errDialled) {
@@ -141,7 +141,9 @@ func (l *Loop) loadConn(r *record, err error) error {
 		}
 	}
 	if err != nil || r.flags == 0 {
-		l.loadFree(r.slot, r.gen+1)
+		if r.gen != 0 {
+			l.loadFree(r.slot, r.gen+1)
+		}
 		return err
 	}
 	l.fill(r)
@@ -174,7 +176,7 @@ func (l *Loop) relist(c Conn, r *conn) {
 
 // loadFree makes a slot free that is nobody's yet.
 func (l *Loop) loadFree(slot, gen uint32) {
-	if int(slot) >= len(l.conns) {
+	if slot >= l.used {
 		return
 	}
 	if r := &l.conns[slot]; r.flags == 0 && r.fd != -1 {
