@@ -45,13 +45,16 @@ func nameHash(seed maphash.Seed, user uint64, device []byte) uint64 {
 
 // record is one device of a user and its link, as it lies in text.
 type record struct {
-	at           uint32
-	kin          bool
-	names        uint32 // where user and device begin
-	user, device uint32 // their lengths
+	at, names uint32 // where it begins, and where user and device do
+	user      uint32 // the user's length × 2, + 1 with kin; a struct of five fields would not be kept in registers
+	device    uint32 // the device's length
 }
 
-func (r record) end() uint32 { return r.names + r.user + r.device }
+func (r record) kin() bool { return r.user&1 != 0 }
+
+func (r record) split() uint32 { return r.names + r.user>>1 }
+
+func (r record) end() uint32 { return r.split() + r.device }
 
 func (r record) size() int { return int(r.end() - r.at) }
 
@@ -83,12 +86,12 @@ func (b *book) record(at uint32) record {
 		d, m := binary.Uvarint(head[n:])
 		user, device, names = uint32(u), uint32(d), at+8+uint32(n+m)
 	}
-	return record{at: at, kin: user&1 != 0, names: names + user&1*8, user: user >> 1, device: device}
+	return record{at: at, names: names + user&1*8, user: user, device: device}
 }
 
-func (b *book) userOf(r record) []byte { return b.text[r.names:][:r.user] }
+func (b *book) userOf(r record) []byte { return b.text[r.names:r.split()] }
 
-func (b *book) deviceOf(r record) []byte { return b.text[r.names+r.user:][:r.device] }
+func (b *book) deviceOf(r record) []byte { return b.text[r.split():r.end()] }
 
 func (b *book) word(at uint32) uint32 { return binary.LittleEndian.Uint32(b.text[at:]) }
 
@@ -105,7 +108,7 @@ func (b *book) setLink(r record, l Link) {
 }
 
 // isFirst says whether a record is its user's first: the one found by the user alone.
-func (b *book) isFirst(r record) bool { return !r.kin || b.word(r.prev()) == none }
+func (b *book) isFirst(r record) bool { return !r.kin() || b.word(r.prev()) == none }
 
 func (b *book) home(mark uint16) int { return int(uint64(mark) * uint64(len(b.cells)) >> 16) }
 
@@ -140,7 +143,7 @@ func (b *book) find(h uint64, user, device []byte) (int, record) {
 	if i < 0 || bytes.Equal(b.deviceOf(r), device) {
 		return i, r
 	}
-	if !r.kin {
+	if !r.kin() {
 		return -1, record{}
 	}
 	mark := markOf(nameHash(b.seed, h, device))
@@ -157,7 +160,7 @@ func (b *book) find(h uint64, user, device []byte) (int, record) {
 
 // following returns the next record of the same user.
 func (b *book) following(r record) (record, bool) {
-	if !r.kin || b.word(r.next()) == none {
+	if !r.kin() || b.word(r.next()) == none {
 		return record{}, false
 	}
 	return b.record(b.word(r.next())), true
@@ -217,7 +220,7 @@ func (b *book) write(user, device []byte, l Link, kin bool) record {
 // withKin returns the record of a user's first seat, which is to have others: one with the words for them.
 func (b *book) withKin(i int) record {
 	r := b.record(b.cells[i].at())
-	if r.kin {
+	if r.kin() {
 		return r
 	}
 	b.dead += r.size()
@@ -233,7 +236,7 @@ func (b *book) remove(h uint64, i int) {
 	b.live--
 	b.dead += r.size()
 	next, prev := uint32(none), uint32(none)
-	if r.kin {
+	if r.kin() {
 		next, prev = b.word(r.next()), b.word(r.prev())
 	}
 	if prev != none {
@@ -333,7 +336,7 @@ func (b *book) compact(n int) {
 		if c.mark == 0 {
 			continue
 		}
-		if r := b.record(c.at()); r.kin {
+		if r := b.record(c.at()); r.kin() {
 			for _, at := range []uint32{r.next(), r.prev()} {
 				if to := b.word(at); to != none {
 					b.setWord(at, old.word(to))

@@ -86,23 +86,24 @@ func (d *Directory) Remove(user, device []byte, l Link) bool {
 func (d *Directory) Links(user []byte, dst []Link) []Link {
 	p, h := d.part(user)
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	i, r := p.book.first(h, user)
 	for more := i >= 0; more; r, more = p.book.following(r) {
 		dst = append(dst, p.book.link(r))
 	}
+	p.mu.Unlock()
 	return dst
 }
 
 // Link returns the link of the user's device, and false where there is none. It does not allocate.
-func (d *Directory) Link(user, device []byte) (Link, bool) {
+func (d *Directory) Link(user, device []byte) (l Link, ok bool) {
 	p, h := d.part(user)
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if i, r := p.book.find(h, user, device); i >= 0 {
-		return p.book.link(r), true
+	i, r := p.book.find(h, user, device)
+	if i >= 0 {
+		l = p.book.link(r)
 	}
-	return Link{}, false
+	p.mu.Unlock()
+	return l, i >= 0
 }
 
 // Seats returns the devices of the user and their links, in no order. It is for people who look: Links is for messages.
