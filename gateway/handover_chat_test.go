@@ -187,6 +187,7 @@ func (c *chat) talk(x *client, seed uint64) {
 		}
 		for len(out) > 0 { // in pieces, so that frames are cut anywhere
 			n := 1 + random.IntN(len(out))
+			_ = x.conn.SetWriteDeadline(time.Now().Add(patience))
 			if _, err := x.conn.Write(out[:n]); err != nil {
 				c.fault("link %s: %v", x.link, err)
 				return
