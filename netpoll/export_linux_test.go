@@ -76,3 +76,17 @@ func (l *Loop) Epoll() int { return l.ep }
 
 // FD returns the descriptor of a connection, on the loop's thread or while that stands still.
 func (l *Loop) FD(c Conn) int { return int(l.find(c).fd) }
+
+// Die closes all that a loop has without a word to anybody, as the end of its process does. The group is abandoned.
+func (l *Loop) Die() {
+	for slot := range l.used {
+		if r := &l.conns[slot]; r.flags != 0 {
+			closeFD(r.fd, false)
+		}
+	}
+	for _, a := range l.accepts.fds {
+		closeFD(int32(a.fd), false)
+	}
+	closeFD(int32(l.ep), false)
+	closeFD(int32(l.bell.fd), false)
+}

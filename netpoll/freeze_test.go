@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"testing"
@@ -34,17 +35,22 @@ func mustFreeze(t testing.TB, g *netpoll.Group) {
 type crowd struct {
 	wg   sync.WaitGroup
 	stop chan struct{}
+	torn bool // connections may break
 }
 
 func newCrowd(t *testing.T, n int, addrs ...string) *crowd {
-	r := random(t)
 	c := &crowd{stop: make(chan struct{})}
+	t.Cleanup(c.end)
+	c.come(t, n, addrs...)
+	return c
+}
+
+func (c *crowd) come(t *testing.T, n int, addrs ...string) {
+	r := random(t)
 	for i := range n {
 		seed := r.Uint64()
 		c.wg.Go(func() { c.client(t, addrs[i%len(addrs)], seed) })
 	}
-	t.Cleanup(c.end)
-	return c
 }
 
 func (c *crowd) end() {
@@ -57,29 +63,42 @@ func (c *crowd) end() {
 }
 
 func (c *crowd) client(t *testing.T, addr string, seed uint64) {
-	r := seeded(seed)
-	for {
+	for r := seeded(seed); ; {
 		conn, err := net.DialTimeout("tcp", addr, limit)
 		if err != nil {
 			t.Errorf("connect: %v", err)
 			return
 		}
-		for range 1 + r.IntN(60) {
-			if err := exchange(conn, frames(r, 1+r.IntN(3000), 400), r.IntN); err != nil {
-				t.Errorf("echo: %v", err)
-				_ = conn.Close()
-				return
-			}
-			select {
-			case <-c.stop:
-				_ = conn.Close()
-				return
-			default:
-			}
-		}
+		err = c.visit(conn, r)
 		_ = conn.Close()
+		if err != nil && (!c.torn || errors.Is(err, errOther)) {
+			t.Errorf("echo: %v", err)
+			return
+		}
+		select {
+		case <-c.stop:
+			return
+		default:
+		}
 	}
 }
+
+// visit is what a client does with one connection.
+func (c *crowd) visit(conn net.Conn, r *rand.Rand) error {
+	for range 1 + r.IntN(60) {
+		if err := exchange(conn, frames(r, 1+r.IntN(3000), 400), r.IntN); err != nil {
+			return err
+		}
+		select {
+		case <-c.stop:
+			return nil
+		default:
+		}
+	}
+	return nil
+}
+
+var errOther = errors.New("other bytes came back")
 
 // exchange sends whole frames in parts and reads their echo, all of it or, of what went before, some.
 func exchange(c net.Conn, sent []byte, intn func(int) int) error {
@@ -94,14 +113,13 @@ func exchange(c net.Conn, sent []byte, intn func(int) int) error {
 		}
 		if n := whole(sent[:written]) - read; n > 0 {
 			k, err := io.ReadFull(c, got[read:read+1+intn(n)])
-			if err != nil {
+			if !bytes.Equal(got[read:read+k], sent[read:read+k]) {
+				return errOther
+			}
+			if read += k; err != nil {
 				return err
 			}
-			read += k
 		}
-	}
-	if !bytes.Equal(got, sent) {
-		return errors.New("other bytes came back")
 	}
 	return nil
 }
