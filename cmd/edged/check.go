@@ -8,6 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"edged/config"
+	"edged/gateway"
+	"edged/handover"
 )
 
 func checkCommand() *cobra.Command {
@@ -19,6 +21,9 @@ func checkCommand() *cobra.Command {
 			without, err := config.Check(args[0])
 			if err != nil {
 				return explain(err, c.ErrOrStderr())
+			}
+			if err := handover.CheckFormats(formats(gateway.Formats())); err != nil {
+				return err
 			}
 			for _, key := range without {
 				fmt.Fprintf(c.OutOrStdout(), "%s: without effect in this version\n", key)

@@ -25,7 +25,7 @@ func ctlCommand() *cobra.Command {
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.PersistentFlags().StringVar(&socket, "socket", "/run/edged/admin.sock", "the gateway's admin `address`: a path or host:port; EDGED_TOKEN holds the token of the latter")
-	c.AddCommand(ctlStatus(&socket), ctlDrain(&socket), ctlPush(&socket), ctlUsers(&socket))
+	c.AddCommand(ctlStatus(&socket), ctlDrain(&socket), ctlReload(&socket), ctlPush(&socket), ctlUsers(&socket))
 	return c
 }
 

@@ -34,7 +34,7 @@ func demoCommand() *cobra.Command {
 				if fleet {
 					interfaces = loopback{}
 				}
-				i, err := startInstance(cfg, log, interfaces)
+				i, err := startInstance(starting{cfg: cfg, log: log, interfaces: interfaces})
 				if err != nil {
 					return nil, err
 				}

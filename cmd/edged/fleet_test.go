@@ -125,7 +125,7 @@ func (g *testGateway) call(who string) *phone {
 func (g *testGateway) online(users int) {
 	g.t.Helper()
 	eventually(g.t, "the users", func() bool {
-		return g.gateway.Directory().Users() == users && (g.people.routes == nil || g.people.routes.Stats().Waiting == 0)
+		return g.gateway.Directory().Users() == users && (g.people.routes() == nil || g.people.routes().Stats().Waiting == 0)
 	})
 }
 

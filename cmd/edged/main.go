@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/grpclog"
 
+	"edged/handover"
 	"edged/tuning"
 )
 
@@ -30,6 +31,7 @@ const (
 var errQuiet = errors.New("")
 
 func main() {
+	handover.Shim()
 	// What gRPC has to say to an operator, relay says in edged's own words; its own would be lines on standard error.
 	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))

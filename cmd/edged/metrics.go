@@ -52,8 +52,10 @@ func (s source) Metrics() []admin.Metric {
 		draining = 1
 	}
 	m.gauge("edged_draining", "1 while links are sent away", draining)
-	s.reports.metrics(&m)
-	s.people.metrics(&m)
+	own := s.ownMetrics()
+	s.counters.add(own)
+	m = append(m, own...)
+	m.counter("edged_reloads_total", "processes since the cold start that handed their links on", s.reloads)
 	s.steeringMetrics(&m)
 	for i := range st.Shards {
 		reactor := label("reactor", strconv.Itoa(i))
@@ -75,6 +77,14 @@ func (s source) Metrics() []admin.Metric {
 	for i := range st.Relay.Streams {
 		m.stream(&st.Relay.Streams[i])
 	}
+	return m
+}
+
+// ownMetrics is what this process alone has to show, beside its gateway.
+func (i *instance) ownMetrics() metrics {
+	var m metrics
+	i.reports.metrics(&m)
+	i.people.metrics(&m)
 	return m
 }
 

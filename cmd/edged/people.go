@@ -54,13 +54,16 @@ type people struct {
 
 	// Static after join.
 	hub        hub
-	routes     *registry.Routes   // nil without Redis
 	subscriber *bus.Subscriber    // nil without Redis
 	cancel     context.CancelFunc // ends the work
 	work       sync.WaitGroup
 
 	strays chan registry.Name // users for whom others still send messages here
 	count  peopleCounters
+
+	mu      sync.Mutex
+	writing *registry.Routes  // nil without Redis, and before join; guarded by mu
+	changes *registry.Changes // names that nobody writes now; nil while writing does; guarded by mu
 }
 
 // peopleCounters are what nobody else counts.
@@ -98,21 +101,83 @@ func (p *people) lend(o *gateway.Options) {
 	}
 }
 
-// join begins to tell and to hear, for a gateway that is about to start.
-func (p *people) join(h hub) {
+// join begins to tell and to hear, for a gateway that is about to start. names are those whose routes a process before this one
+// has not written.
+func (p *people) join(h hub, names []registry.Name) {
 	p.hub = h
 	if p.redis == nil {
 		return
 	}
-	p.routes = registry.NewRoutes(registry.Options{
-		Config: p.cfg.Registry, Client: p.redis, Directory: h.Directory(), Gateway: h.ID(), Epoch: h.Epoch(),
-		AppendLinkID: h.AppendLinkID, Evicted: p.evicted, Routed: h.Routed, Log: p.log,
-	})
+	p.rejoin()
+	for _, n := range names {
+		p.mark(n)
+	}
 	p.subscriber = bus.NewSubscriber(p.redis, h.ID(), h.Receiver(), p.log)
 	p.subscriber.Start()
 	var ctx context.Context
 	ctx, p.cancel = context.WithCancel(context.Background())
 	p.work.Go(func() { p.findStrays(ctx) })
+}
+
+// routes is who writes the routes now; nil without Redis.
+func (p *people) routes() *registry.Routes {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.writing
+}
+
+// rejoin writes the routes, again after a detach.
+func (p *people) rejoin() {
+	if p.redis == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.hub
+	p.writing = registry.NewRoutes(registry.Options{
+		Config: p.cfg.Registry, Client: p.redis, Directory: h.Directory(), Gateway: h.ID(), Epoch: h.Epoch(),
+		AppendLinkID: h.AppendLinkID, Evicted: p.evicted, Routed: h.Routed, Log: p.log,
+	})
+	if p.changes != nil {
+		p.changes.Each(func(n registry.Name) { p.writing.Mark(n.User, n.Device) })
+		p.changes = nil
+	}
+}
+
+// detach leaves lease and routes as they are, for another process under the same ID and epoch, and remembers what changes.
+func (p *people) detach(ctx context.Context) {
+	r := p.routes()
+	if r == nil {
+		return
+	}
+	changes := p.hub.Directory().Collect()
+	p.mu.Lock()
+	p.changes = changes
+	p.mu.Unlock()
+	for _, n := range r.Detach(ctx) {
+		changes.Add(n)
+	}
+}
+
+// appendChanges appends what has changed since detach.
+func (p *people) appendChanges(b []byte) []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.changes == nil {
+		return b
+	}
+	return appendNames(b, p.changes)
+}
+
+// mark has the route of a user's device written as the Directory has it.
+func (p *people) mark(n registry.Name) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.changes != nil {
+		p.changes.Add(n)
+		return
+	}
+	p.writing.Mark(n.User, n.Device)
 }
 
 // peopleLimit bounds stop: where Redis does not answer, the lease runs out by itself.
@@ -127,8 +192,8 @@ func (p *people) stop(ctx context.Context) {
 	if p.redis == nil {
 		return
 	}
-	if p.routes != nil {
-		p.routes.Stop(ctx)
+	if r := p.routes(); r != nil {
+		r.Stop(ctx)
 		p.subscriber.Stop()
 	}
 	p.publisher.Stop(ctx)
@@ -184,7 +249,7 @@ func (p *people) findStrays(ctx context.Context) {
 		users := make(map[string]struct{})
 		take := func(n registry.Name) {
 			if n.Device != "" {
-				p.routes.Mark(n.User, n.Device)
+				p.mark(n)
 			} else {
 				users[n.User] = struct{}{}
 			}
@@ -220,7 +285,7 @@ func (p *people) lookAfter(ctx context.Context, users map[string]struct{}) {
 	for i, found := range p.reader.LookupAll(ctx, names) {
 		for _, r := range found.Routes {
 			if r.Gateway == p.hub.ID() {
-				p.routes.Mark(names[i], r.Device)
+				p.mark(registry.Name{User: names[i], Device: r.Device})
 			}
 		}
 	}

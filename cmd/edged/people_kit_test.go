@@ -181,7 +181,7 @@ func peopleSettings(addresses ...string) peopleConfig {
 func startPeople(t *testing.T, n int, cfg peopleConfig) *testPeople {
 	t.Helper()
 	p := &testPeople{newPeople(cfg, slog.New(slog.DiscardHandler)), newHub(n)}
-	p.join(p.hub)
+	p.join(p.hub, nil)
 	t.Cleanup(func() { p.stop(context.Background()) })
 	if p.redis != nil {
 		eventually(t, "routes and bus", func() bool { s := p.status(); return s.Routes == "ok" && s.Bus == "ok" })
@@ -203,7 +203,7 @@ func pair(t *testing.T, change func(c *peopleConfig)) (s *redistest.Server, a, b
 // written waits until the routes of p's users are in Redis.
 func (p *testPeople) written(t *testing.T) {
 	t.Helper()
-	eventually(t, "the routes", func() bool { s := p.routes.Stats(); return s.Held && s.Waiting == 0 && s.LastError == "" })
+	eventually(t, "the routes", func() bool { s := p.routes().Stats(); return s.Held && s.Waiting == 0 && s.LastError == "" })
 }
 
 func (p *testPeople) want(t *testing.T, r admin.PushRequest, want admin.Pushed) {

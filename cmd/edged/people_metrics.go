@@ -15,7 +15,7 @@ func (p *people) metrics(m *metrics) {
 	}
 	m.counter("edged_strays_total", "messages by Redis for users without a link here, whose routes were looked after", p.count.strays.Load())
 	m.counter("edged_strays_dropped_total", "those for which there was no time", p.count.strayLost.Load())
-	if p.routes == nil {
+	if p.routes() == nil {
 		return
 	}
 	p.routeMetrics(m)
@@ -27,7 +27,7 @@ func (p *people) metrics(m *metrics) {
 }
 
 func (p *people) routeMetrics(m *metrics) {
-	s := p.routes.Stats()
+	s := p.routes().Stats()
 	m.gauge("edged_lease_held", "1 while Redis has this gateway's lease, so that its users are online", flag(s.Held))
 	m.counter("edged_lease_failures_total", "renewals of the lease that failed", s.LeaseFailures)
 	m.counter("edged_lease_twins_total", "renewals that found a younger process under this gateway's id", s.Twins)

@@ -73,8 +73,8 @@ func presenceEvent(e *registry.Event) admin.PresenceEvent {
 func (p *people) status() *admin.PeopleStatus {
 	d := p.hub.Directory()
 	out := &admin.PeopleStatus{Users: d.Users(), Devices: d.Devices(), Routes: "off", Bus: "off"}
-	if p.routes != nil {
-		out.Routes = routesStatus(p.routes.Stats(), p.redis.Err())
+	if p.routes() != nil {
+		out.Routes = routesStatus(p.routes().Stats(), p.redis.Err())
 		out.Bus = busStatus(p.subscriber)
 	}
 	return out

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"edged/admin"
@@ -14,15 +15,15 @@ import (
 
 // reports measures how much room the box has, shows it in the windows, and tells Redis if there is one.
 type reports struct {
-	monitor  *health.Monitor
-	redis    *redisconn.Client  // nil without Redis
-	reporter *dispatch.Reporter // nil without Redis
-	state    string             // that was told last; owned by publish
+	monitor *health.Monitor
+	redis   *redisconn.Client                 // nil without Redis
+	writing atomic.Pointer[dispatch.Reporter] // nil without Redis; another one after a detach
+	state   string                            // that was told last; owned by publish
 }
 
-// newReports prepares the measuring; nothing happens before start.
-func (i *instance) newReports() error {
-	o := health.Options{Inputs: i.inputs, Publish: i.publish, Log: i.log, Gateway: i.gateway.ID(), Source: i.interfaces}
+// newReports prepares the measuring; nothing happens before start. last is what a process before this one found, or nil.
+func (i *instance) newReports(last *health.Snapshot) error {
+	o := health.Options{Inputs: i.inputs, Publish: i.publish, Log: i.log, Gateway: i.gateway.ID(), Source: i.interfaces, Resume: last}
 	var err error
 	if i.reports.monitor, err = health.New(i.cfg.Health, o); err == nil {
 		return nil
@@ -48,17 +49,31 @@ func (i *instance) startReports() {
 	r := &i.reports
 	if conn := i.cfg.Redis.Conn(); conn.Enabled() {
 		r.redis = redisconn.New(conn, i.log)
-		r.reporter = dispatch.NewReporter(r.redis, i.gateway.ID(), i.cfg.Health.Interval, i.log)
+		r.rejoin(i)
 	}
 	r.monitor.Start()
+}
+
+// rejoin begins to report, again after a detach.
+func (r *reports) rejoin(i *instance) {
+	if r.redis != nil {
+		r.writing.Store(dispatch.NewReporter(r.redis, i.gateway.ID(), i.cfg.Health.Interval, i.log))
+	}
+}
+
+// detach leaves the last report standing, for another process under the same ID.
+func (r *reports) detach(ctx context.Context) {
+	if w := r.writing.Load(); w != nil {
+		w.Detach(ctx)
+	}
 }
 
 // stopReports takes the gateway out of the list: whoever is told its address now would be refused.
 func (i *instance) stopReports(ctx context.Context) {
 	r := &i.reports
 	r.monitor.Stop()
-	if r.reporter != nil {
-		r.reporter.Stop(ctx)
+	if w := r.writing.Load(); w != nil {
+		w.Stop(ctx)
 		r.redis.Close()
 	}
 }
@@ -76,7 +91,8 @@ func (i *instance) inputs() health.Inputs {
 // publish takes each score. A state that is not the one before is told at once: clients must not be sent to a box that drains.
 func (i *instance) publish(s health.Snapshot) {
 	r := &i.reports
-	if r.reporter == nil {
+	reporter := r.writing.Load()
+	if reporter == nil {
 		return
 	}
 	report := dispatch.Report{
@@ -87,10 +103,10 @@ func (i *instance) publish(s health.Snapshot) {
 	}
 	if s.State != r.state {
 		r.state = s.State
-		r.reporter.Now(report)
+		reporter.Now(report)
 		return
 	}
-	r.reporter.Put(report)
+	reporter.Put(report)
 }
 
 // status shows the score and how the reports fare.
@@ -100,10 +116,11 @@ func (r *reports) status(slb string) *admin.RoomStatus {
 		Availability: s.Availability, Reason: s.Reason, PPS: s.PPS, PPSLimit: s.PPSLimit, Bytes: s.Bytes, BytesLimit: s.BytesLimit,
 		NICs: s.NICs, SLB: slb, Reports: "off",
 	}
-	if r.reporter == nil {
+	reporter := r.writing.Load()
+	if reporter == nil {
 		return out
 	}
-	st := r.reporter.Stats()
+	st := reporter.Stats()
 	out.Reported = st.LastSuccess
 	switch {
 	case st.Twin != "":
@@ -140,10 +157,11 @@ func (r *reports) metrics(m *metrics) {
 		m.add(admin.Gauge, "edged_nic_packets_per_second", "packets on the wire", d.packets, label("direction", d.direction))
 		m.add(admin.Gauge, "edged_nic_bytes_per_second", "bytes on the wire", d.bytes, label("direction", d.direction))
 	}
-	if r.reporter == nil {
+	reporter := r.writing.Load()
+	if reporter == nil {
 		return
 	}
-	st := r.reporter.Stats()
+	st := reporter.Stats()
 	m.counter("edged_reports_total", "reports written to Redis", st.Reports)
 	m.counter("edged_report_failures_total", "reports that did not reach Redis", st.Failures)
 	m.counter("edged_report_twins_total", "reports of another process under this gateway's id", st.TwinReports)

@@ -16,13 +16,12 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/activation"
-	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
 	"edged/admin"
 	"edged/config"
 	"edged/gateway"
+	"edged/handover"
 	"edged/health"
 	"edged/netpoll"
 	"edged/tuning"
@@ -36,7 +35,8 @@ func serveCommand() *cobra.Command {
 		Short: "Run the gateway",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := load(path, c.ErrOrStderr())
+			// First of all: what is open now was passed on, or not.
+			before, err := handover.Receive()
 			if err != nil {
 				return err
 			}
@@ -44,11 +44,15 @@ func serveCommand() *cobra.Command {
 			if verbose {
 				level = slog.LevelDebug
 			}
+			s := starting{log: newLog(c.ErrOrStderr(), level), path: path, before: before}
+			if s.cfg, err = config.Load(path); err != nil {
+				return explain(s.leave(err), c.ErrOrStderr())
+			}
 			stop, err := startProfile(profile)
 			if err != nil {
-				return err
+				return s.leave(err)
 			}
-			return errors.Join(serve(cfg, c.OutOrStdout(), newLog(c.ErrOrStderr(), level)), stop())
+			return errors.Join(s.leave(serve(s, c.OutOrStdout())), stop())
 		},
 	}
 	c.Flags().StringVar(&path, "config", "/etc/edged/edged.toml", "configuration `file`")
@@ -79,7 +83,7 @@ func startProfile(path string) (stop func() error, err error) {
 type instance struct {
 	cfg      *config.Config
 	log      *slog.Logger
-	started  time.Time
+	started  time.Time // the cold start
 	gateway  *gateway.Gateway
 	admin    *admin.Server
 	leave    chan struct{}      // an operator wants the process to leave once it is empty
@@ -88,22 +92,37 @@ type instance struct {
 	work     sync.WaitGroup
 	reports  reports
 	people   *people
-	files    int        // limit of open files
-	passed   []*os.File // sockets of systemd, kept open so that a drain can be taken back
+	files    int // limit of open files
+	sockets  []handover.Socket
+	counters counters
+	succession
 
 	interfaces health.Source // that its links use; nil: those of this box
 }
 
-// passedSockets returns the listening sockets that systemd passed to this process, by their names (FileDescriptorName).
-func (i *instance) passedSockets() map[string][]int {
-	i.passed = activation.Files(true)
+// starting is what an instance is made of.
+type starting struct {
+	cfg        *config.Config
+	log        *slog.Logger
+	interfaces health.Source // that its links use; nil: those of this box
+
+	// Of a process of its own.
+	path       string                // of the configuration
+	before     *handover.Predecessor // whose links it takes over; nil: there is none
+	supervisor *handover.Systemd     // nil: there is none
+	sockets    []handover.Socket     // that systemd passed
+}
+
+// passed returns the listening sockets that systemd passed, by their names (FileDescriptorName). They stay open, so that a
+// drain can be taken back.
+func (i *instance) passed() map[string][]int {
 	names := map[string][]int{}
-	for _, f := range i.passed {
-		names[f.Name()] = append(names[f.Name()], int(f.Fd()))
+	for _, s := range i.sockets {
+		names[s.Name] = append(names[s.Name], s.FD)
 		if !slices.ContainsFunc(i.cfg.Listeners, func(l gateway.Listener) bool {
-			return l.Name == f.Name() || l.Address == "systemd:"+f.Name()
+			return l.Name == s.Name || l.Address == "systemd:"+s.Name
 		}) {
-			i.log.Warn("a passed socket has no listener of its name", "name", f.Name())
+			i.log.Warn("a passed socket has no listener of its name", "name", s.Name)
 		}
 	}
 	return names
@@ -111,16 +130,17 @@ func (i *instance) passedSockets() map[string][]int {
 
 // newInstance takes the sockets that cfg names and starts to serve.
 func newInstance(cfg *config.Config, log *slog.Logger) (*instance, error) {
-	return startInstance(cfg, log, nil)
+	return startInstance(starting{cfg: cfg, log: log})
 }
 
-// startInstance is newInstance for one whose links use other interfaces than those of this box.
-func startInstance(cfg *config.Config, log *slog.Logger, interfaces health.Source) (*instance, error) {
-	for _, key := range cfg.WithoutEffect() {
-		log.Warn("set, but without effect in this version", "key", key)
+// startInstance starts to serve: with the links of a process before this one, if there is one.
+func startInstance(s starting) (*instance, error) {
+	for _, key := range s.cfg.WithoutEffect() {
+		s.log.Warn("set, but without effect in this version", "key", key)
 	}
 	i := &instance{
-		cfg: cfg, log: log, started: time.Now(), leave: make(chan struct{}, 1), quit: make(chan struct{}), interfaces: interfaces,
+		cfg: s.cfg, log: s.log, started: time.Now(), leave: make(chan struct{}, 1), quit: make(chan struct{}),
+		interfaces: s.interfaces, sockets: s.sockets,
 	}
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
@@ -128,16 +148,63 @@ func startInstance(cfg *config.Config, log *slog.Logger, interfaces health.Sourc
 	}
 	i.files = int(min(files.Cur, 1<<30))
 	i.people = newPeople(peopleConfig{
-		Redis: cfg.Redis.Conn(), Registry: cfg.Registry, Bus: cfg.Bus, Offline: cfg.Offline.Log(),
-		Reports: cfg.Health.Interval, MaxFrame: cfg.Gateway.MaxFrame,
-	}, log)
-	if err := i.open(); err != nil {
+		Redis: s.cfg.Redis.Conn(), Registry: s.cfg.Registry, Bus: s.cfg.Bus, Offline: s.cfg.Offline.Log(),
+		Reports: s.cfg.Health.Interval, MaxFrame: s.cfg.Gateway.MaxFrame,
+	}, s.log)
+	got, err := i.open(s.before)
+	if err == nil && s.path != "" {
+		err = i.prepareReloads(s)
+	}
+	if err == nil && s.before != nil {
+		err = s.before.Ready()
+	}
+	if err != nil {
 		i.people.stop(context.Background())
 		return nil, err
 	}
+	i.run(got)
+	if s.before != nil {
+		i.takenOver(s.before, got)
+	}
+	return i, nil
+}
+
+// open makes the gateway and its windows, and takes their sockets. Of what another process serves it touches nothing.
+func (i *instance) open(before *handover.Predecessor) (*inherited, error) {
+	queues := i.queues() // takes its time: before the links stand still
+	got, err := i.inherit(before)
+	if err != nil {
+		return nil, err
+	}
+	o := gateway.Options{
+		Config: i.cfg.Gateway, Listeners: i.cfg.Listeners, Managers: i.cfg.Manager,
+		Passed: i.passed(), Version: version, Files: i.files, Log: i.log,
+		Queues: queues, Inherit: got.gateway,
+		Delivery: i.cfg.Delivery, Slow: i.cfg.Slow, Rooms: i.cfg.Rooms,
+	}
+	i.people.lend(&o)
+	if i.gateway, err = gateway.New(o); err != nil {
+		return nil, err
+	}
+	if err = i.newReports(got.own.Health); err != nil {
+		return nil, err
+	}
+	if before == nil {
+		i.admin, err = admin.New(i.cfg.Admin, source{i, i.people}, i.log)
+	} else {
+		i.admin, err = admin.NewFrom(i.cfg.Admin, source{i, i.people}, i.log, got.adminSocket)
+	}
+	return got, err
+}
+
+// run lets everything go on.
+func (i *instance) run(got *inherited) {
 	runtime.GOMAXPROCS(netpoll.Procs(i.gateway.Reactors()))
-	i.people.join(i.gateway)
 	i.gateway.Start()
+	i.people.join(i.gateway, got.names)
+	if i.gateway.Draining() { // as it was handed over
+		i.reports.monitor.SetDraining(true)
+	}
 	i.startReports()
 	i.admin.Serve()
 	i.work.Go(func() { trim(i.quit, i.gateway.Trim) })
@@ -146,65 +213,59 @@ func startInstance(cfg *config.Config, log *slog.Logger, interfaces health.Sourc
 		i.unfollow = stop
 		i.work.Go(func() { i.followQueues(ctx) })
 	}
-	return i, nil
 }
 
-// open makes the gateway and its windows, and takes their sockets.
-func (i *instance) open() error {
-	o := gateway.Options{
-		Config: i.cfg.Gateway, Listeners: i.cfg.Listeners, Managers: i.cfg.Manager,
-		Passed: i.passedSockets(), Version: version, Files: i.files, Log: i.log,
-		Queues:   i.queues(),
-		Delivery: i.cfg.Delivery, Slow: i.cfg.Slow, Rooms: i.cfg.Rooms,
-	}
-	i.people.lend(&o)
-	var err error
-	if i.gateway, err = gateway.New(o); err != nil {
-		return err
-	}
-	if err = i.newReports(); err != nil {
-		return err
-	}
-	i.admin, err = admin.New(i.cfg.Admin, source{i, i.people}, i.log)
-	return err
-}
-
-func serve(cfg *config.Config, stdout io.Writer, log *slog.Logger) error {
+func serve(s starting, stdout io.Writer) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	recoverTuning(tuning.Box{}, cfg, false, log)
-	i, err := newInstance(cfg, log)
+	var err error
+	s.supervisor = handover.NewSystemd()
+	if s.before == nil {
+		if s.sockets, err = handover.ListenFDs(); err != nil {
+			return err
+		}
+		recoverTuning(tuning.Box{}, s.cfg, false, s.log)
+	}
+	i, err := startInstance(s)
 	if err != nil {
 		return err
 	}
 	g := i.gateway
 	fmt.Fprintf(stdout, "edged %s ready: listening on %s, advertised as %s, %d reactors, capacity %d links\n",
 		version, strings.Join(g.Addresses(), ", "), g.Advertise(), g.Reactors(), g.Capacity())
-	log.Info("ready", "listen", g.Addresses(), "advertise", g.Advertise(), "reactors", g.Reactors(), "capacity", g.Capacity(),
-		"managers", cfg.Manager.Addresses, "admin", i.admin.Addresses())
-	if lacksManager(cfg) {
-		log.Warn("not ready: " + errNoManager.Error())
+	s.log.Info("ready", "listen", g.Addresses(), "advertise", g.Advertise(), "reactors", g.Reactors(), "capacity", g.Capacity(),
+		"managers", s.cfg.Manager.Addresses, "admin", i.admin.Addresses())
+	if lacksManager(s.cfg) {
+		s.log.Warn("not ready: " + errNoManager.Error())
 	}
-	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
-	i.untilToldToLeave(signals)
-	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
+	i.tell(s.supervisor)
+	if i.untilToldToLeave(signals) {
+		return i.leaveToSuccessor()
+	}
+	if s.supervisor != nil {
+		_ = s.supervisor.Notify("STOPPING=1", "STATUS=draining")
+	}
 	return i.drainAndStop(signals)
 }
 
-// untilToldToLeave waits for a signal or the end of `ctl drain --exit`.
-func (i *instance) untilToldToLeave(signals <-chan os.Signal) {
+// untilToldToLeave waits for a signal or the end of `ctl drain --exit`; it returns true when another process serves.
+func (i *instance) untilToldToLeave(signals <-chan os.Signal) (succeeded bool) {
 	for {
 		select {
 		case s := <-signals:
 			if s == syscall.SIGHUP {
-				i.log.Warn("SIGHUP ignored: this version cannot reload; restart it to change its configuration")
+				i.work.Go(i.reloadBySignal)
 				continue
 			}
 			i.log.Info("leaving", "signal", s.String())
 		case <-i.leave:
 			i.log.Info("leaving: drained")
+		case <-i.succeeded:
+			return true
 		}
-		return
+		i.stays.Store(true)
+		i.callOff()
+		return false
 	}
 }
 
@@ -238,6 +299,9 @@ func (i *instance) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
 	close(i.quit)
+	if i.callOff != nil {
+		i.callOff()
+	}
 	if i.unfollow != nil {
 		i.unfollow()
 	}

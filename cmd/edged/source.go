@@ -48,6 +48,7 @@ func (s source) Drain(_ context.Context, r admin.DrainRequest) error {
 			return err
 		}
 		s.reports.monitor.SetDraining(false)
+		s.exits.Store(false)
 		return nil
 	}
 	within := r.Within
@@ -57,16 +58,22 @@ func (s source) Drain(_ context.Context, r admin.DrainRequest) error {
 	s.reports.monitor.SetDraining(true) // first: a client that is sent away must not be sent here again
 	s.gateway.Drain(within)
 	if r.Exit {
-		go func() {
-			if s.gateway.Wait(context.Background()) == nil && s.gateway.Draining() {
-				select {
-				case s.leave <- struct{}{}:
-				default:
-				}
-			}
-		}()
+		s.leaveWhenEmpty()
 	}
 	return nil
+}
+
+// leaveWhenEmpty ends the process when no link is left, unless the drain is taken back.
+func (i *instance) leaveWhenEmpty() {
+	i.exits.Store(true)
+	go func() {
+		if i.gateway.Wait(context.Background()) == nil && i.gateway.Draining() {
+			select {
+			case i.leave <- struct{}{}:
+			default:
+			}
+		}
+	}()
 }
 
 // Status is the gateway at a glance.
@@ -85,6 +92,8 @@ func (s source) Status() admin.Status {
 		Reactors:  s.gateway.Reactors(),
 		Capacity:  s.gateway.Capacity(),
 		Links:     s.gateway.Links(),
+		Reloads:   s.reloads,
+		Reload:    s.last,
 		Managers:  managerStatus(st.Relay),
 		Room:      s.reports.status(s.cfg.Redis.SLB),
 		People:    s.people.status(),
