@@ -318,13 +318,15 @@ func (g *Group) resume() {
 		closeFD(d.fd, false)
 	}
 	g.legacy.doomed = nil
+	clock := newClock()
+	since := clock.now() + g.steer.settle // who waits to be accepted was brought there by another program
 	for _, s := range g.legacy.sources {
 		for _, m := range s.members {
 			if s.tcp {
 				setTCPOptions(m.fd, g.cfg.UserTimeout)
 			}
 		}
-		g.join(s)
+		g.join(s, since)
 	}
 	for _, l := range g.loops {
 		l.accepts.turnOn(l)

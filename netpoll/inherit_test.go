@@ -222,6 +222,54 @@ func TestSuccessorIsCalledOff(t *testing.T) {
 	mustRead(t, c, 2)
 }
 
+// A successor steers by its own settings, whatever program its predecessor left with the sockets.
+func TestSuccessorSteers(t *testing.T) {
+	const n = 4
+	x := newLine(t, n)
+	fds, addr := x.server.passed(serverIP, n)
+	opened := make(chan int, 1000)
+	set := func(h *hooks) { h.opened = func(netpoll.Conn, int) { opened <- h.loop.Number() } }
+	cfg := netpoll.Config{Loops: n, Steer: netpoll.SteerQueue, Queues: queues(n, 0)}
+	g := newGroup(t, cfg, set)
+	if _, err := g.Adopt(fds...); err != nil {
+		t.Fatal(err)
+	}
+	g.Start()
+	come := func(times int, want func(queue int) int) (astray int) {
+		t.Helper()
+		for i := range n * times {
+			x.come(addr, i%n, -1)
+			if wait(t, opened, "the connection") != want(i%n) {
+				astray++
+			}
+		}
+		return astray
+	}
+	same := func(q int) int { return q }
+	turned := func(q int) int { return n - 1 - q }
+	if k := come(5, same); k != 0 {
+		t.Errorf("%d connections came astray", k)
+	}
+	other := cfg
+	other.Queues = queues(n, 0)
+	slices.Reverse(other.Queues.Queues)
+	off := cfg
+	off.Steer = netpoll.SteerOff
+	for i, cfg := range []netpoll.Config{cfg, other, off, cfg} {
+		g = succeed(t, g, cfg, set)
+		want := same
+		if i == 1 {
+			want = turned
+		}
+		if k := come(10, want); (k == 0) == (i == 2) {
+			t.Errorf("successor %d: %d connections of %d came astray: %+v", i, k, 10*n, g.Steering())
+		}
+		if i != 2 {
+			told(t, g, netpoll.SteerQueue, 0, false, "")
+		}
+	}
+}
+
 func TestSuccessorsListeners(t *testing.T) {
 	sources := make(chan int, 10)
 	set := func(h *hooks) {

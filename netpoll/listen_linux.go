@@ -109,7 +109,7 @@ func (g *Group) adopt(fds []int, tcp, passed bool) (int, error) {
 	for i, fd := range fds {
 		s.members = append(s.members, member{fd, i % len(g.loops)})
 	}
-	g.join(s)
+	g.join(s, 0)
 	for i, fd := range fds {
 		if !g.loops[i%len(g.loops)].listen(accepter{fd, s}) {
 			s.close(fd)

@@ -71,14 +71,14 @@ func (g *Group) begin(s *source, r *routes, base int, since time.Duration) {
 	g.tellSteered(s)
 }
 
-// join adds a listener and steers it.
-func (g *Group) join(s *source) {
+// join adds a listener and steers it. Connections accepted before since are not judged.
+func (g *Group) join(s *source, since time.Duration) {
 	t := &g.steer
 	t.mu.Lock()
 	t.sources = append(slices.DeleteFunc(t.sources, func(s *source) bool { return !s.isOpen() }), s)
 	routes, base := t.routes, t.queues.Base
 	t.mu.Unlock()
-	g.begin(s, routes, base, 0)
+	g.begin(s, routes, base, since)
 }
 
 // tellSteered reports what is not as asked for.
