@@ -106,3 +106,30 @@ func TestDocumentsMetrics(t *testing.T) {
 		}
 	}
 }
+
+// TestDocumentsLinks: what a document points to is there, and so is every target of make that it names.
+func TestDocumentsLinks(t *testing.T) {
+	links := regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)`)
+	makes := regexp.MustCompile("(?m)(?:`|^    )make ([a-z][a-z -]*)")
+	targets := regexp.MustCompile(`(?m)^([a-z][a-z -]*):`)
+	known := map[string]bool{}
+	for _, m := range targets.FindAllStringSubmatch(mantest.Text(t, "../../Makefile"), -1) {
+		for target := range strings.FieldsSeq(m[1]) {
+			known[target] = true
+		}
+	}
+	for _, file := range documents(t) {
+		text := mantest.Text(t, file)
+		for _, m := range links.FindAllStringSubmatch(text, -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(file), m[1])); err != nil && strings.HasSuffix(file, ".md") {
+				t.Errorf("%s: a link to %s leads nowhere", file, m[1])
+			}
+		}
+		for _, m := range makes.FindAllStringSubmatch(text, -1) {
+			first, _, _ := strings.Cut(m[1], " ")
+			if !known[first] {
+				t.Errorf("%s: there is no make %s", file, first)
+			}
+		}
+	}
+}
