@@ -213,9 +213,14 @@ func BenchmarkPlan(b *testing.B) {
 	}
 }
 
-func BenchmarkPlanOfManyQueues(b *testing.B) {
-	m := open(b, "mlx5")
-	for b.Loop() {
-		m.plan(b)
+// BenchmarkPlans makes the plans of all machines of testdata: each is to take less than 100 ms.
+func BenchmarkPlans(b *testing.B) {
+	for _, name := range machineNames(b) {
+		b.Run(name, func(b *testing.B) {
+			m := open(b, name)
+			for b.Loop() {
+				m.plan(b)
+			}
+		})
 	}
 }

@@ -37,7 +37,7 @@ type recorded struct {
 	Answers  map[string]nic.Answers   `json:"answers"`
 }
 
-func machineNames(t *testing.T) []string {
+func machineNames(t testing.TB) []string {
 	t.Helper()
 	files, err := filepath.Glob("testdata/machines/*.json")
 	if err != nil || len(files) < 8 {

@@ -20,11 +20,11 @@ func (b *Box) lock() (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return nil, fmt.Errorf("lock the settings: %w", err)
 	}
-	fd, err := unix.Open(file, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+	fd, err := openFile(file, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock the settings: %w", &os.PathError{Op: "open", Path: file, Err: err})
 	}
-	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := flock(fd); err != nil {
 		_ = unix.Close(fd)
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, ErrBusy
@@ -37,10 +37,28 @@ func (b *Box) lock() (unlock func(), err error) {
 	}, nil
 }
 
+// openFile opens a file; a signal does not interrupt it, such as the runtime sends to its own threads.
+func openFile(file string, flags int, mode uint32) (fd int, err error) {
+	for {
+		if fd, err = unix.Open(file, flags, mode); !errors.Is(err, unix.EINTR) {
+			return fd, err
+		}
+	}
+}
+
+// flock takes the lock if it is free.
+func flock(fd int) error {
+	for {
+		if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
 // readTrusted reads a file that root or the caller wrote: the directory may belong to the gateway's user, who must not have
 // root write values of his. What is looked at is what is read, whatever has the name by then.
 func readTrusted(file string) ([]byte, error) {
-	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	fd, err := openFile(file, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, unix.ELOOP) {
 		return nil, fmt.Errorf("%w: %s is a link", ErrUnsafe, file)
 	}
