@@ -5,6 +5,7 @@ package tests
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -27,6 +28,9 @@ type setup struct {
 	manager   string   // more lines of [manager]
 	more      string   // further sections
 	files     int      // RLIMIT_NOFILE; 0: as it is
+
+	binary string   // of the process; empty: the one under test
+	env    []string // more variables
 
 	passed []*os.File // listening sockets to be passed as systemd does it, by these names, joined by colons
 	names  string
@@ -75,6 +79,8 @@ type gateway struct {
 	reactors  int
 	capacity  int
 
+	heir *os.Process // that a reload has put into the process's place; nil: none has
+
 	exited chan struct{} // closed after the process has ended; status is set then
 	status error
 	ended  bool // the test has ended it, and looked at how
@@ -96,15 +102,17 @@ func start(t *testing.T, s setup) *gateway {
 func startFile(t *testing.T, file, admin string, s setup) *gateway {
 	t.Helper()
 	g := &gateway{t: t, admin: admin, log: &textLog{}, out: &textLog{}, exited: make(chan struct{})}
-	g.cmd = exec.Command(edged, "serve", "--config", file)
+	binary := cmp.Or(s.binary, edged)
+	g.cmd = exec.Command(binary, "serve", "--config", file)
 	if s.files > 0 {
-		g.cmd = exec.Command("sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" serve --config "$1"`, s.files), edged, file)
+		g.cmd = exec.Command("sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" serve --config "$1"`, s.files), binary, file)
 	}
 	if len(s.passed) > 0 { // LISTEN_PID must be the process that serves, which the shell becomes
-		g.cmd = exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$0" serve --config "$1"`, edged, file)
-		g.cmd.Env = append(os.Environ(), fmt.Sprintf("LISTEN_FDS=%d", len(s.passed)), "LISTEN_FDNAMES="+s.names)
+		g.cmd = exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$0" serve --config "$1"`, binary, file)
+		s.env = append(s.env, fmt.Sprintf("LISTEN_FDS=%d", len(s.passed)), "LISTEN_FDNAMES="+s.names)
 		g.cmd.ExtraFiles = s.passed
 	}
+	g.cmd.Env = append(os.Environ(), s.env...)
 	g.cmd.Stderr = g.log
 	g.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stdout := must(g.cmd.StdoutPipe())(t)
@@ -138,8 +146,48 @@ func (g *gateway) watch(out *bufio.Scanner, first chan<- string) {
 			first <- out.Text()
 		}
 	}
-	g.status = g.cmd.Wait()
+	g.status = g.cmd.Wait() // of the first process; standard output ends with the last one
 	close(g.exited)
+}
+
+// pid is of the process that serves.
+func (g *gateway) pid() int {
+	if g.heir != nil {
+		return g.heir.Pid
+	}
+	return g.cmd.Process.Pid
+}
+
+// succeeded notes the process that a reload has put into the place of the one before. It is a child of the test's, as the one
+// before is, and that one's end is awaited.
+func (g *gateway) succeeded(pid int) {
+	g.t.Helper()
+	if pid == g.pid() {
+		return
+	}
+	if g.heir != nil {
+		g.reaped()
+	}
+	g.heir = must(os.FindProcess(pid))(g.t)
+}
+
+// reaped waits for the end of the heir, which must have status 0.
+func (g *gateway) reaped() {
+	g.t.Helper()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if st, err := g.heir.Wait(); err != nil || !st.Success() {
+			g.t.Errorf("process %d, which had taken over, ended with %v, %v", g.heir.Pid, st, err)
+		}
+	}()
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		_ = g.heir.Signal(syscall.SIGABRT)
+		g.t.Errorf("process %d, which had taken over, does not end", g.heir.Pid)
+		<-ended
+	}
 }
 
 func (g *gateway) parseReady(line string) {
@@ -182,7 +230,7 @@ func (g *gateway) stop() {
 
 func (g *gateway) signal(s syscall.Signal) {
 	g.t.Helper()
-	if err := g.cmd.Process.Signal(s); err != nil {
+	if err := syscall.Kill(g.pid(), s); err != nil {
 		g.t.Errorf("signal %v: %v", s, err)
 	}
 }
@@ -197,24 +245,30 @@ func (g *gateway) wait(limit time.Duration) {
 			g.t.Errorf("edged ended with %v, want status 0", g.status)
 		}
 	case <-time.After(limit):
-		_ = g.cmd.Process.Signal(syscall.SIGABRT) // its stacks say where it hangs
+		_ = syscall.Kill(g.pid(), syscall.SIGABRT) // its stacks say where it hangs
 		g.t.Errorf("edged does not leave within %v", limit)
 		<-g.exited
+	}
+	if g.heir != nil {
+		g.reaped()
 	}
 }
 
 // kill ends the process without a chance to say goodbye.
 func (g *gateway) kill() {
 	g.ended = true
-	_ = g.cmd.Process.Kill()
+	_ = syscall.Kill(g.pid(), syscall.SIGKILL)
 	<-g.exited
+	if g.heir != nil {
+		_, _ = g.heir.Wait()
+	}
 }
 
 // address is the first listener's.
 func (g *gateway) address() string { return g.addresses[0] }
 
 func (g *gateway) proc(file string) string {
-	return fmt.Sprintf("/proc/%d/%s", g.cmd.Process.Pid, file)
+	return fmt.Sprintf("/proc/%d/%s", g.pid(), file)
 }
 
 // procStatus is a number of /proc/PID/status: Threads, or VmRSS in bytes.

@@ -22,7 +22,7 @@ func checkCommand() *cobra.Command {
 			if err != nil {
 				return explain(err, c.ErrOrStderr())
 			}
-			if err := handover.CheckFormats(formats(gateway.Formats())); err != nil {
+			if err := errors.Join(fault("check"), handover.CheckFormats(formats(gateway.Formats()))); err != nil {
 				return err
 			}
 			for _, key := range without {

@@ -32,6 +32,10 @@ var errQuiet = errors.New("")
 
 func main() {
 	handover.Shim()
+	if err := fault("start"); err != nil {
+		fmt.Fprintln(os.Stderr, "edged:", err)
+		os.Exit(exitNot)
+	}
 	// What gRPC has to say to an operator, relay says in edged's own words; its own would be lines on standard error.
 	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))

@@ -63,6 +63,9 @@ func (i *instance) inherit(before *handover.Predecessor) (*inherited, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := fault("restore"); err != nil {
+		return nil, err
+	}
 	got.gateway = &gateway.Inheritance{Claim: before.Claim}
 	for _, s := range sections {
 		got.bytes += len(s.Bytes)

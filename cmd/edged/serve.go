@@ -171,6 +171,9 @@ func startInstance(s starting) (*instance, error) {
 
 // open makes the gateway and its windows, and takes their sockets. Of what another process serves it touches nothing.
 func (i *instance) open(before *handover.Predecessor) (*inherited, error) {
+	if err := fault("serve"); err != nil {
+		return nil, err
+	}
 	queues := i.queues() // takes its time: before the links stand still
 	got, err := i.inherit(before)
 	if err != nil {
