@@ -200,7 +200,7 @@ func TestDeadlinesGoOn(t *testing.T) {
 	time.Sleep(400 * time.Millisecond)
 	next := r.succeed(o)
 	c.bye(wire.ByeLoginTimeout)
-	if d := time.Since(began); d < 700*time.Millisecond || d > 1300*time.Millisecond {
+	if d := time.Since(began); d < 650*time.Millisecond || d > 1300*time.Millisecond {
 		t.Errorf("after %v", d)
 	}
 	next.balanced()

@@ -112,7 +112,9 @@ func (m *model) some() *twin {
 
 func (m *model) step() {
 	x := m.some()
-	switch k := m.random.IntN(24); {
+	switch k := m.random.IntN(25); {
+	case k == 24:
+		m.turn(m.handOver)
 	case x == nil || k < 2:
 		if m.turn(func() { k = m.s.links.Len() }); k < modelLinks || m.chance(8) {
 			m.connect()
