@@ -4,7 +4,7 @@ GO      ?= go
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 FUZZ    ?= 400000x
 
-.PHONY: build run test race lint fuzz chaos tune-vm million bench proto pgo deb rpm repo install clean
+.PHONY: build run test race lint fuzz chaos tune-vm million bench proto pgo deb rpm repo install package-test clean
 
 build: ; $(BUILD) -o bin/edged ./cmd/edged
 
@@ -43,5 +43,8 @@ repo: ; rm -f dist/*.deb dist/*.rpm
 
 # Below DESTDIR, without starting or enabling anything: for systems without apt and dnf.
 install: ; VERSION='$(VERSION)' tools/packages $$($(GO) env GOHOSTARCH) && packaging/install bin/package/$$($(GO) env GOHOSTARCH) '$(DESTDIR)'
+
+# What apt and dnf do to a box, in throw-away ones; ONLY names a part of the tests, SUITES the releases of Debian.
+package-test: ; tests/lab/package $(ONLY)
 
 clean: ; rm -rf bin dist
