@@ -188,12 +188,22 @@ func (g *Group) prepareThread(number int) {
 // it otherwise, and each doubling stalls every thread that opens a file for 7 to 20 ms. Start does so; who is to inherit
 // connections that stand still meanwhile does it before.
 func GrowFiles(conns int) {
-	n := conns + spareFiles
 	var limit unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+	var box unix.Sysinfo_t
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil || unix.Sysinfo(&box) != nil {
 		return
 	}
-	if fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, min(n, int(limit.Cur)-1)); err == nil {
+	last := lastFile(conns, limit.Cur, uint64(box.Totalram)*uint64(box.Unit))
+	if fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, last); err == nil {
 		closeFD(int32(fd), false)
 	}
+}
+
+// connBytes is what the kernel needs for a connection at the least, with its file and its place in an epoll.
+const connBytes = 3840
+
+// lastFile is the highest descriptor that is prepared for: with so many connections, below the limit, and not beyond what the
+// memory holds connections for. Where the limit is as good as none, a table for all of it would take 8 GiB.
+func lastFile(conns int, limit, memory uint64) int {
+	return int(min(uint64(conns)+spareFiles, limit-1, memory/connBytes+spareFiles))
 }

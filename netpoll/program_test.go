@@ -241,3 +241,21 @@ func TestEvenIsForSkewNotForChance(t *testing.T) {
 		}
 	}
 }
+
+func TestFilesPreparedFor(t *testing.T) {
+	const gib = 1 << 30
+	for _, tc := range []struct {
+		conns         int
+		limit, memory uint64
+		want          int
+	}{
+		{1 << 20, 1 << 30, 16 * gib, 1<<20 + 1024},
+		{1 << 25, 1 << 16, 16 * gib, 1<<16 - 1},
+		{1 << 25, 1 << 30, gib, 279620 + 1024},
+		{1 << 25, 1 << 63, 16 * gib, 4473924 + 1024},
+	} {
+		if got := lastFile(tc.conns, tc.limit, tc.memory); got != tc.want {
+			t.Errorf("%+v: %d", tc, got)
+		}
+	}
+}
