@@ -42,6 +42,10 @@ func (d *diagnosis) next() []step {
 	if gains {
 		apply()
 	}
+	if p := d.Plan; p.Reach < p.Links {
+		add(fmt.Sprintf("plan for fewer links on this box: [tuning] links = %d, or give it more", p.Reach),
+			"%s are wanted, and no setting makes it hold more: %s", links(p.Links), d.endsFirst())
+	}
 	for _, a := range d.Advice { // in their order of effect, limits of the unit first
 		add(a.Subject+": "+a.Do, "%s", a.Why)
 	}
@@ -64,6 +68,16 @@ func (d *diagnosis) next() []step {
 		add("a kernel with SO_ATTACH_REUSEPORT_CBPF", "without it links are spread by a hash, not to the reactor of their queue")
 	}
 	return all
+}
+
+// endsFirst names what holds the fewest links whatever is set.
+func (d *diagnosis) endsFirst() string {
+	for _, c := range d.Plan.Capacity {
+		if c.Reach == d.Plan.Reach {
+			return fmt.Sprintf("%s ends at %s, %s", c.Resource, links(c.Reach), c.Why)
+		}
+	}
+	return "its resources end before"
 }
 
 // write prints the page.

@@ -350,6 +350,11 @@ func TestDoctorOrder(t *testing.T) {
 	if got := does(d.next()); !slices.Equal(got, []string{"edged.service: LimitNOFILE=9000", "edged tune apply"}) {
 		t.Errorf("%q", got)
 	}
+	d.Plan.Links, d.Plan.Capacity = 20_000, []tuning.Bound{{Resource: "files", Reach: 90_000}, {Resource: "memory", Reach: 9000, Why: "4 GiB"}}
+	if got := d.next()[0]; got.Do != "plan for fewer links on this box: [tuning] links = 9000, or give it more" ||
+		got.Why != "20,000 are wanted, and no setting makes it hold more: memory ends at 9,000, 4 GiB" {
+		t.Errorf("%q", got)
+	}
 }
 
 func does(steps []step) (all []string) {
