@@ -130,17 +130,18 @@ func TestFreezeAndThawUnderLoad(t *testing.T) {
 	addr := listen(t, g)
 	g.Start()
 	newCrowd(t, 16, addr)
+	pass := newClock(t)
 	for range 40 {
 		mustFreeze(t, g)
 		first := appendStates(g)
-		time.Sleep(2 * time.Millisecond) // the clients go on meanwhile
+		pass(2 * time.Millisecond) // the clients go on meanwhile
 		for i, b := range appendStates(g) {
 			if !bytes.Equal(b, first[i]) {
 				t.Errorf("loop %d did not stand still", i)
 			}
 		}
 		g.Thaw()
-		time.Sleep(time.Millisecond)
+		pass(time.Millisecond)
 	}
 }
 
@@ -187,6 +188,7 @@ func TestPauseLeavesConnectionsInTheQueue(t *testing.T) {
 
 // A connection that one loop gave to another has come to it when Pause returns.
 func TestPauseWaitsForConnectionsOnTheirWay(t *testing.T) {
+	pass := newClock(t)
 	for range 20 {
 		opened := make(chan int, 1000)
 		g := newGroup(t, netpoll.Config{Loops: 3}, func(h *hooks) {
@@ -208,7 +210,7 @@ func TestPauseWaitsForConnectionsOnTheirWay(t *testing.T) {
 				counted++
 			}
 		}
-		time.Sleep(time.Millisecond)
+		pass(time.Millisecond)
 		if counted != n || len(opened) != n {
 			t.Errorf("%d connections, %d told, %d told later", counted, n, len(opened)-n)
 		}
@@ -233,7 +235,7 @@ func TestFreezeWaitsForWork(t *testing.T) {
 		h.pending = func() bool { return turns > 0 }
 		h.turn = func(time.Duration) time.Duration {
 			if turns--; turns >= 0 && turns < 100 {
-				g.Loops()[0].Post(func() { time.Sleep(100 * time.Microsecond) })
+				g.Loops()[0].Post(func() {})
 			}
 			return -1
 		}
@@ -289,6 +291,7 @@ func TestPauseWithoutDescriptors(t *testing.T) {
 	addr := listen(t, g)
 	g.Start()
 	l := g.Loops()[0]
+	pass := newClock(t)
 	var before unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
 		t.Fatal(err)
@@ -313,7 +316,7 @@ func TestPauseWithoutDescriptors(t *testing.T) {
 			enough()
 		} else {
 			enough()
-			time.Sleep(150 * time.Millisecond) // it would try again by now
+			pass(150 * time.Millisecond) // it would try again by now
 			if n := l.Stats().Accepts; n != accepts {
 				t.Errorf("%d accepted while paused", n-accepts)
 			}

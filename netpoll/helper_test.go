@@ -151,8 +151,19 @@ func until(t testing.TB, l *netpoll.Loop, what string, f func() bool) {
 	}
 }
 
+// renew gives the next operation of a client the whole limit, however long the test has taken so far.
+func renew(t testing.TB, c any) {
+	t.Helper()
+	if c, ok := c.(interface{ SetDeadline(time.Time) error }); ok {
+		if err := c.SetDeadline(time.Now().Add(limit)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func mustWrite(t testing.TB, w io.Writer, b []byte) {
 	t.Helper()
+	renew(t, w)
 	if _, err := w.Write(b); err != nil {
 		t.Fatal(err)
 	}
@@ -160,6 +171,7 @@ func mustWrite(t testing.TB, w io.Writer, b []byte) {
 
 func mustRead(t testing.TB, r io.Reader, n int) []byte {
 	t.Helper()
+	renew(t, r)
 	b := make([]byte, n)
 	if got, err := io.ReadFull(r, b); err != nil {
 		t.Fatalf("read %d of %d bytes: %v", got, n, err)
@@ -170,6 +182,7 @@ func mustRead(t testing.TB, r io.Reader, n int) []byte {
 // mustEnd reads until the end of the stream and returns what came before it.
 func mustEnd(t testing.TB, r io.Reader) []byte {
 	t.Helper()
+	renew(t, r)
 	b, err := io.ReadAll(r)
 	if err != nil {
 		t.Fatalf("after %d bytes: %v", len(b), err)
@@ -203,11 +216,11 @@ func dialUnix(t testing.TB, path string) *net.UnixConn {
 }
 
 func noise(r *rand.Rand, n int) []byte {
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(r.Uint32())
+	b := make([]byte, 0, n+7)
+	for len(b) < n {
+		b = binary.NativeEndian.AppendUint64(b, r.Uint64())
 	}
-	return b
+	return b[:n:n]
 }
 
 // whole returns how much of in is whole frames: two bytes of length, then as many.

@@ -3,9 +3,13 @@ package netpoll_test
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"math/rand/v2"
+	"net"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"edged/netpoll"
 )
@@ -64,10 +68,11 @@ func TestPeerThatReadsLate(t *testing.T) {
 			s, l, addr := newSink(t, tc.cfg)
 			c := dial(t, addr)
 			conn := wait(t, s.conn, "the connection")
+			on(t, l, func() { narrow(t, c, l.FD(conn)) })
 			w := writer{r: random(t)}
 			for range 3 {
 				w.fill(t, l, conn)
-				on(t, l, func() { w.checkFull(t, l, s, conn) })
+				w.checkFull(t, l, s, conn)
 				got := mustRead(t, c, w.sent.Len())
 				if sha256.Sum256(got) != sha256.Sum256(w.sent.Bytes()) {
 					t.Fatal("what was accepted is not what came")
@@ -85,25 +90,34 @@ func TestPeerThatReadsLate(t *testing.T) {
 	}
 }
 
-// checkFull looks at a connection whose peer does not read, right after a refusal.
+// narrow has the kernel take little for a connection: of its own accord that may be 10 MB.
+func narrow(t testing.TB, peer *net.TCPConn, fd int) {
+	t.Helper()
+	if err := errors.Join(peer.SetReadBuffer(32<<10), unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 32<<10)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// checkFull looks at a connection whose peer does not read, until it is full: for a while after a refusal its kernel may still
+// take more, or have acknowledged all that the loop has sent so far.
 func (w *writer) checkFull(t *testing.T, l *netpoll.Loop, s *sink, c netpoll.Conn) {
 	t.Helper()
-	before := l.Stats().HighWater
-	if l.Write(c, []byte("x")) { // the kernel took some more
-		w.sent.WriteByte('x')
-		return
-	}
-	st := l.Stats()
-	if st.HighWater != before+1 || st.Blocked+st.Held == 0 {
-		t.Errorf("%d refusals counted, %d blocked, %d held", st.HighWater-before, st.Blocked, st.Held)
-	}
-	last := s.backlogs[len(s.backlogs)-1]
-	if last != l.Unsent(c) || last == 0 {
-		t.Errorf("Backlog told %d, unsent are %d", last, l.Unsent(c))
-	}
-	if l.Outstanding(c) == 0 && st.Held == 0 { // what is held waits although the peer's kernel has taken all that was sent
-		t.Error("nothing is outstanding although the peer does not read")
-	}
+	until(t, l, "a full connection", func() bool {
+		before := l.Stats().HighWater
+		if more := noise(w.r, 5000); l.Write(c, more) {
+			w.sent.Write(more)
+			return false
+		}
+		st := l.Stats()
+		if st.HighWater != before+1 || st.Blocked+st.Held == 0 {
+			t.Errorf("%d refusals counted, %d blocked, %d held", st.HighWater-before, st.Blocked, st.Held)
+		}
+		last := s.backlogs[len(s.backlogs)-1]
+		if last != l.Unsent(c) || last == 0 {
+			t.Errorf("Backlog told %d, unsent are %d", last, l.Unsent(c))
+		}
+		return l.Outstanding(c) != 0 || st.Held != 0 // what is held waits although the peer's kernel has taken all that was sent
+	})
 }
 
 func TestStalledGrowsUntilThePeerReads(t *testing.T) {

@@ -105,6 +105,7 @@ func TestThinModelOverSuccessors(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			cfg := tc.kind.config(tc.cfg)
+			cfg.Linger = time.Minute
 			conns := make(chan netpoll.Conn, 1)
 			set := func(h *hooks) { h.opened = func(c netpoll.Conn, _ int) { conns <- c } }
 			g := newGroup(t, cfg, set)
@@ -117,6 +118,9 @@ func TestThinModelOverSuccessors(t *testing.T) {
 				peer = dial(t, addr)
 			}
 			c := wait(t, conns, "the connection")
+			if peer, ok := peer.(*net.TCPConn); ok {
+				on(t, g.Loops()[0], func() { narrow(t, peer, g.Loops()[0].FD(c)) })
+			}
 			book := &ledger{framing: tc.kind, r: random(t)}
 			for range tc.times {
 				for range book.r.IntN(12) {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"testing"
 	"time"
@@ -238,6 +239,7 @@ func TestThinModelOverSockets(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
+			tc.cfg.Linger = time.Minute // reading what is left takes as long as the machine is slow
 			s, l, addr := newSink(t, tc.kind.config(tc.cfg))
 			var peer io.Reader
 			if tc.unix != 0 {
@@ -246,6 +248,9 @@ func TestThinModelOverSockets(t *testing.T) {
 				peer = dial(t, addr)
 			}
 			c := wait(t, s.conn, "the connection")
+			if peer, ok := peer.(*net.TCPConn); ok {
+				on(t, l, func() { narrow(t, peer, l.FD(c)) })
+			}
 			g := &ledger{framing: tc.kind, r: random(t)}
 			for range tc.steps {
 				g.step(t, l, c, peer, tc.cfg.HighWater)
