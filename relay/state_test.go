@@ -194,6 +194,23 @@ func TestGoneManagerIsNoLongerAlone(t *testing.T) {
 	}
 }
 
+// A Manager that was gone and came back is up, and not gone as well.
+func TestManagerThatCameBackIsUp(t *testing.T) {
+	r, err := heir(t, nil, goldenOne)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := r.streams[0]
+	s.retry.gone = true // until its next end
+	s.out.up.Store(true)
+	if r, err = heir(t, &Inheritance{Version: 1, State: stateOf(t, r)}, goldenOne, goldenTwo); err != nil {
+		t.Fatal(err)
+	}
+	if s = r.streams[0]; !s.out.up.Load() || s.retry.gone {
+		t.Errorf("up: %v, gone: %v", s.out.up.Load(), s.retry.gone)
+	}
+}
+
 func TestStatesThatCannotBe(t *testing.T) {
 	good := golden(t)
 	rec := func(change func(h *head), rest ...byte) []byte {
