@@ -32,6 +32,11 @@
 // no new ones; who accepts gives them to the loop with the fewest. Below some thousand connections a difference is mostly chance, or a
 // burst that not all loops have accepted yet, and a connection's own queue is worth more. Open connections never move.
 //
+// A group can be handed over to another process, which inherits its descriptors under the same numbers: Pause stops accepting,
+// Freeze has every loop stand still between two turns, AppendState (state.go) writes what each one has, and a group made with
+// Config.Inherit goes on with it. Until its Start the new one touches nothing, so that the old one can go on instead (Thaw),
+// even when the new one has begun and died: CheckFlows then finds the connections that it used.
+//
 // All descriptors are non-blocking and all system calls but the long wait are raw, so that the Go scheduler does not take
 // the loop's P away at each of them; wait_linux.go says how the wait itself is done.
 package netpoll
