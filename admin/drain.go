@@ -17,14 +17,16 @@ type DrainRequest struct {
 	Within time.Duration // over how long the links are told to leave; 0: as configured
 	Undo   bool          // end the drain and take links again
 	Exit   bool          // leave the process once no link is left
+	Share  float64       // of the links, chosen at random, to send away while new ones are taken; 0: all, and none is
 }
 
 // drainJSON is a DrainRequest on the wire. Durations are strings there, as in
 // the configuration file.
 type drainJSON struct {
-	Within string `json:"within,omitempty"`
-	Undo   bool   `json:"undo,omitempty"`
-	Exit   bool   `json:"exit,omitempty"`
+	Within string  `json:"within,omitempty"`
+	Undo   bool    `json:"undo,omitempty"`
+	Exit   bool    `json:"exit,omitempty"`
+	Share  float64 `json:"share,omitempty"`
 }
 
 // Validate says what is wrong with a request.
@@ -32,15 +34,21 @@ func (r DrainRequest) Validate() error {
 	if r.Within < 0 || r.Within > MaxWithin {
 		return fmt.Errorf("within: %v is not between 0s and %v", r.Within, MaxWithin)
 	}
-	if r.Undo && (r.Exit || r.Within != 0) {
-		return errors.New("undo goes with neither within nor exit")
+	if !(r.Share >= 0 && r.Share <= 1) {
+		return fmt.Errorf("share: %v is not between 0 and 1", r.Share)
+	}
+	if r.Undo && (r.Exit || r.Within != 0 || r.Share != 0) {
+		return errors.New("undo goes with neither within nor exit nor share")
+	}
+	if r.Share != 0 && r.Exit {
+		return errors.New("share goes not with exit: the other links stay")
 	}
 	return nil
 }
 
 // MarshalJSON writes the form that POST /v1/drain takes.
 func (r DrainRequest) MarshalJSON() ([]byte, error) {
-	w := drainJSON{Undo: r.Undo, Exit: r.Exit}
+	w := drainJSON{Undo: r.Undo, Exit: r.Exit, Share: r.Share}
 	if r.Within != 0 {
 		w.Within = r.Within.String()
 	}
@@ -63,7 +71,7 @@ func (r *DrainRequest) UnmarshalJSON(b []byte) error {
 			return fmt.Errorf("within: %q is not a duration such as \"30s\"", w.Within)
 		}
 	}
-	*r = DrainRequest{Within: within, Undo: w.Undo, Exit: w.Exit}
+	*r = DrainRequest{Within: within, Undo: w.Undo, Exit: w.Exit, Share: w.Share}
 	return nil
 }
 
@@ -80,4 +88,4 @@ func parseDrain(body []byte) (DrainRequest, error) {
 }
 
 // drainError turns what encoding/json says into a sentence for an operator.
-func drainError(err error) error { return jsonError(err, "a drain takes within, undo and exit") }
+func drainError(err error) error { return jsonError(err, "a drain takes within, undo, exit and share") }

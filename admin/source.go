@@ -54,8 +54,17 @@ type Status struct {
 	MessagesOut uint64          `json:"messages_out"`
 	Reloads     uint64          `json:"reloads,omitempty"` // since the cold start: processes that handed the links on
 	Reload      *Reloaded       `json:"reload,omitempty"`  // the last of them
+	Drain       *DrainStatus    `json:"drain,omitempty"`   // nil: no link is sent away
 	Room        *RoomStatus     `json:"room,omitempty"`    // nil: it is not measured
 	People      *PeopleStatus   `json:"people,omitempty"`  // nil: the daemon has no links
+}
+
+// DrainStatus is how far a drain has come.
+type DrainStatus struct {
+	Share bool      `json:"share,omitempty"` // only some of the links are sent away, and new ones are taken
+	Total int       `json:"total"`           // links to send away, at the begin
+	Left  int       `json:"left"`            // of them
+	Until time.Time `json:"until"`           // when the last one is to go
 }
 
 // PeopleStatus is who is here, and whether others find them.

@@ -39,11 +39,13 @@ func statusRows(s Status) [][2]string {
 		{"state", state(s)},
 		{"version", s.Version},
 		{"process", process(s)},
+		{"reload", reload(s)},
 		{"epoch", s.Epoch},
 		{"advertise", s.Advertise},
 		{"listeners", orDash(strings.Join(s.Listeners, ", "))},
 		{"reactors", strconv.Itoa(s.Reactors)},
 		{"links", links(s)},
+		{"drain", drain(s)},
 		{"messages", grouped(s.MessagesIn) + " in, " + grouped(s.MessagesOut) + " out"},
 		{"managers", managers(s)},
 		{"room", room(s.Room)},
@@ -52,6 +54,30 @@ func statusRows(s Status) [][2]string {
 		{"people", present(s.People)},
 		{"routes", routes(s.People)},
 	}
+}
+
+func drain(s Status) string {
+	if s.Drain == nil {
+		return ""
+	}
+	return s.Drain.String()
+}
+
+// String says it to an operator.
+func (d DrainStatus) String() string {
+	what := "links"
+	if d.Share {
+		what = "links of a share"
+	}
+	return fmt.Sprintf("%s of %s %s are left, the last one goes at %s", grouped(uint64(max(d.Left, 0))), grouped(uint64(max(d.Total, 0))), what,
+		d.Until.UTC().Format("15:04:05 UTC"))
+}
+
+func reload(s Status) string {
+	if s.Reload == nil {
+		return ""
+	}
+	return fmt.Sprintf("%d since the start; %s", s.Reloads, *s.Reload)
 }
 
 func present(p *PeopleStatus) string {

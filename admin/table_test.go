@@ -107,3 +107,25 @@ func TestWriteStatusTellsOfAFullDisk(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestDrainAndReloadInStatus(t *testing.T) {
+	s := exampleStatus()
+	s.Reloads, s.Reload = 3, &reloaded
+	s.Drain = &admin.DrainStatus{Total: 15000, Left: 1234, Until: time.Date(2026, 3, 2, 13, 5, 0, 0, time.UTC)}
+	var b strings.Builder
+	if err := admin.WriteStatus(&b, s); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"reload     3 since the start; process 4711 serves; links stood still for 7.1ms, accepting for 38ms\n",
+		"drain      1,234 of 15,000 links are left, the last one goes at 13:05:00 UTC\n",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%q is not in\n%s", want, b.String())
+		}
+	}
+	s.Drain.Share = true
+	if got := s.Drain.String(); !strings.Contains(got, "links of a share are left") {
+		t.Errorf("%q", got)
+	}
+}

@@ -255,3 +255,40 @@ func TestDrainIsTold(t *testing.T) {
 	default:
 	}
 }
+
+// TestDrainOfAShare sends a part of the links away while new ones are taken, tells how far it is, and can be taken back.
+func TestDrainOfAShare(t *testing.T) {
+	t.Parallel()
+	g := start(t, setup{gateway: "login = \"none\"\nreactors = 2"})
+	for range 100 {
+		dial(t, g.address()).want(wire.KindWelcome)
+	}
+	status, stdout, stderr := g.ctl("drain", "--share", "30%", "--within", "1500ms", "--wait")
+	if status != 0 || stderr != "" || !strings.HasPrefix(stdout, "sending links away\n") ||
+		!strings.Contains(stdout, " links of a share are left, the last one goes at ") || !strings.HasSuffix(stdout, "\ndone\n") {
+		t.Errorf("status %d, %q, %q", status, stdout, stderr)
+	}
+	if n := g.metric("edged_links"); n < 68 || n > 72 { // each reactor rounds
+		t.Errorf("%v links are left", n)
+	}
+	dial(t, g.address()).want(wire.KindWelcome)
+	left := g.metric("edged_links")
+	g.wantCtl("sending links away", "drain", "--share", "50%", "--within", "1h")
+	if d := g.statusJSON().Drain; d == nil || !d.Share || d.Total < 34 || d.Left != d.Total {
+		t.Errorf("%+v", d)
+	}
+	g.wantCtl("not draining any more", "drain", "--undo")
+	if d := g.statusJSON().Drain; d != nil || g.metric("edged_links") < left-2 {
+		t.Errorf("%+v, %v links", d, g.metric("edged_links"))
+	}
+	if status, _, stderr := g.ctl("drain", "--share", "120%"); status != 2 || !strings.Contains(stderr, "20%") {
+		t.Errorf("status %d, %q", status, stderr)
+	}
+	g.wantCtl("draining", "drain", "--within", "1h")
+	if status, _, stderr := g.ctl("drain", "--share", "10%"); status != 1 || !strings.Contains(stderr, "all links are being sent away already") {
+		t.Errorf("status %d, %q", status, stderr)
+	}
+	if d := g.statusJSON().Drain; d == nil || d.Share || d.Total == 0 {
+		t.Errorf("%+v", d)
+	}
+}

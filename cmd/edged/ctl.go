@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"os"
 	"strings"
 	"time"
@@ -60,35 +59,5 @@ func ctlStatus(socket *string) *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return c
-}
-
-func ctlDrain(socket *string) *cobra.Command {
-	var r admin.DrainRequest
-	c := &cobra.Command{
-		Use:   "drain",
-		Short: "Send all links elsewhere and take no new ones, until --undo or the end",
-		Args:  cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			client, err := dialAdmin(*socket)
-			if err != nil {
-				return err
-			}
-			ctx, cancel := context.WithTimeout(c.Context(), ctlTimeout)
-			defer cancel()
-			if err := client.Drain(ctx, r); err != nil {
-				return err
-			}
-			if r.Undo {
-				fmt.Fprintln(c.OutOrStdout(), "not draining any more")
-			} else {
-				fmt.Fprintln(c.OutOrStdout(), "draining")
-			}
-			return nil
-		},
-	}
-	c.Flags().DurationVar(&r.Within, "within", 0, "time over which the links are sent away (default: drain_timeout)")
-	c.Flags().BoolVar(&r.Undo, "undo", false, "take links again")
-	c.Flags().BoolVar(&r.Exit, "exit", false, "end the process when no link is left")
 	return c
 }

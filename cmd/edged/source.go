@@ -47,6 +47,7 @@ func (s source) Drain(_ context.Context, r admin.DrainRequest) error {
 		if err := s.gateway.Undrain(); err != nil {
 			return err
 		}
+		s.gateway.Shed(0, 0)
 		s.reports.monitor.SetDraining(false)
 		s.exits.Store(false)
 		return nil
@@ -54,6 +55,13 @@ func (s source) Drain(_ context.Context, r admin.DrainRequest) error {
 	within := r.Within
 	if within == 0 {
 		within = s.cfg.Gateway.DrainTimeout
+	}
+	if r.Share > 0 {
+		if s.gateway.Draining() {
+			return errors.New("all links are being sent away already")
+		}
+		s.gateway.Shed(r.Share, within)
+		return nil
 	}
 	s.reports.monitor.SetDraining(true) // first: a client that is sent away must not be sent here again
 	s.gateway.Drain(within)
@@ -103,6 +111,9 @@ func (s source) Status() admin.Status {
 	}
 	if err = errors.Join(err, s.Ready()); err != nil {
 		out.Reason = err.Error()
+	}
+	if d := st.Drain; d.Total > 0 {
+		out.Drain = &admin.DrainStatus{Share: d.Shedding, Total: d.Total, Left: d.Left, Until: d.Until}
 	}
 	for i := range st.Shards {
 		for k := range st.Shards[i].FramesIn {
