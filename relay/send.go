@@ -56,28 +56,24 @@ func (s *stream) step(a *attempt) (did bool, err error) {
 	if !s.sending.enter(s.life.kill.Done) {
 		return false, errKilled
 	}
-	admitted, late := s.standing(a)
-	if admitted {
-		did, err = s.sendNext(a)
-	}
+	did, late, err := s.sendNext(a)
 	s.sending.leave()
 	if late {
-		s.admitUnheard(a)
+		s.admitUnheard(a) // outside of the gate: it waits at the other one
 	}
 	return did || late, err
 }
 
-// standing says whether a stream is admitted, or else has to be although nothing came.
-func (s *stream) standing(a *attempt) (admitted, late bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return a.admitted, !a.admitted && !time.Now().Before(s.admitBy(a))
-}
-
-func (s *stream) sendNext(a *attempt) (did bool, err error) {
+// sendNext does a step inside the gate, where the stream is admitted. late says that it has to be, although nothing came.
+func (s *stream) sendNext(a *attempt) (did, late bool, err error) {
 	now := time.Now()
 	s.mu.Lock()
 	st := &s.state
+	if !a.admitted {
+		late = !now.Before(s.admitBy(a))
+		s.mu.Unlock()
+		return false, late, nil
+	}
 	s.settle(a, now)
 	s.drain()
 	o, ok := st.outbox.next(now, st.inbox.last)
@@ -91,9 +87,9 @@ func (s *stream) sendNext(a *attempt) (did bool, err error) {
 	}
 	s.mu.Unlock()
 	if !ok {
-		return false, nil
+		return false, false, nil
 	}
-	return true, s.emit(a, o, received)
+	return true, false, s.emit(a, o, received)
 }
 
 // drain brings what the shard sent into the outbox. The mutex is held: an event with lost batches shuts
