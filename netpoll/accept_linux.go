@@ -171,6 +171,7 @@ func (l *Loop) adopt(fd int, state flags, events uint32) (Conn, error) {
 		return 0, e
 	}
 	r.flags = state
+	l.note(c, r)
 	l.stats.Conns++
 	l.placed.conns.Store(int64(l.stats.Conns))
 	return c, nil

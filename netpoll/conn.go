@@ -34,6 +34,7 @@ const (
 	dirty            // in Loop.dirty
 	resumed          // in Loop.resumed
 	dialled          // by Dial, not accepted
+	noted            // in Loop.noted
 )
 
 // conn is one slot's record: flat and without pointers, so that the garbage collector does not look at it and an idle

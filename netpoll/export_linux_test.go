@@ -74,9 +74,6 @@ func (l *Loop) BusyPoll() (BusyPoll, error) {
 // Epoll returns the loop's epoll.
 func (l *Loop) Epoll() int { return l.ep }
 
-// FD returns the descriptor of a connection, on the loop's thread or while that stands still.
-func (l *Loop) FD(c Conn) int { return int(l.find(c).fd) }
-
 // Die closes all that a loop has without a word to anybody, as the end of its process does. The group is abandoned.
 func (l *Loop) Die() {
 	for slot := range l.used {

@@ -27,6 +27,7 @@ func (l *Loop) read(c Conn, r *conn) {
 	}
 	l.stats.ReadBytes += uint64(n)
 	r.read += uint32(n)
+	l.note(c, r)
 	if r.in == 0 {
 		in := l.hot[head : head+n]
 		if used := l.handler.Read(c, in); used < n {
@@ -112,6 +113,7 @@ func (l *Loop) readResumed() {
 		if r.in == 0 || r.flags&paused != 0 {
 			continue
 		}
+		l.note(c, r)
 		kept := r.in
 		r.in = 0
 		in := l.at(kept).data
@@ -125,6 +127,7 @@ func (l *Loop) readResumed() {
 func (l *Loop) Pause(c Conn) {
 	if r := l.live(c); r != nil && r.flags&paused == 0 {
 		r.flags |= paused
+		l.note(c, r)
 		l.arm(c, r)
 	}
 }
@@ -136,6 +139,7 @@ func (l *Loop) Resume(c Conn) {
 		return
 	}
 	r.flags &^= paused
+	l.note(c, r)
 	l.arm(c, r)
 	if r.flags&resumed == 0 {
 		r.flags |= resumed

@@ -61,6 +61,7 @@ type work struct {
 	heldAt   time.Duration
 	wait     time.Duration // what the last Turn asked for
 	linger   []lingerer    // in the order of their ends
+	noted    []Conn        // for Config.Note
 	lingerAt int           // first one still there
 	iov      []unix.Iovec
 	head     [seenHead]byte // of a piece that lies over several buffers
@@ -139,6 +140,9 @@ func (l *Loop) turn() {
 	l.work.wait = l.handler.Turn(l.now)
 	l.flushDirty()
 	l.expire()
+	if len(l.work.noted) != 0 {
+		l.tellNoted()
+	}
 }
 
 // sleep waits until something happens or falls due. When there seems to be nothing to do the flag goes up before a last look
@@ -260,6 +264,7 @@ func (l *Loop) tell(c Conn, r *conn, why error) {
 // process that holds a duplicate would otherwise keep both alive.
 func (l *Loop) release(c Conn, reset bool) {
 	r := &l.conns[c.slot()]
+	l.note(c, r)
 	epollCtl(l.ep, unix.EPOLL_CTL_DEL, int(r.fd), 0, c)
 	if !reset {
 		shutdown(r.fd, unix.SHUT_RDWR)
@@ -299,6 +304,7 @@ func (l *Loop) Close(c Conn, last ...[]byte) {
 // leave ends an open connection in order.
 func (l *Loop) leave(c Conn, r *conn, why error) {
 	r.flags = r.flags&^paused | closing
+	l.note(c, r)
 	if r.in != 0 {
 		l.buffers.giveBack(r.in)
 		r.in = 0
@@ -317,6 +323,7 @@ func (l *Loop) leave(c Conn, r *conn, why error) {
 // endOutput shuts our side down, all being sent, and turns to waiting for the peer's end.
 func (l *Loop) endOutput(c Conn, r *conn) {
 	r.flags = r.flags&^(closing|blocked) | lingering
+	l.note(c, r)
 	shutdown(r.fd, unix.SHUT_WR)
 	epollCtl(l.ep, unix.EPOLL_CTL_MOD, int(r.fd), unix.EPOLLIN, c)
 }

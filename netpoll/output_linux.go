@@ -71,6 +71,7 @@ func (l *Loop) appendOutput(c Conn, r *conn, parts [][]byte) {
 		}
 	}
 	r.pending += uint32(total)
+	l.note(c, r)
 	if r.flags&(dirty|blocked|held) == 0 {
 		r.flags |= dirty
 		l.work.dirty = append(l.work.dirty, c.slot())
@@ -143,6 +144,7 @@ func (l *Loop) sendSome(c Conn, r *conn) syscall.Errno {
 			r.progress = millis(l.now) // as far as known nothing was outstanding: the clock of a stall starts now
 		}
 		r.written += uint32(n)
+		l.note(c, r)
 		l.dropSent(r, n)
 	}
 	l.sent(c, r)

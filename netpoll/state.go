@@ -145,6 +145,7 @@ func (b *buffers) appendRecord(to []byte, slot uint32, r *conn) []byte {
 
 // lasting leaves out what means nothing any more for a connection that is closed here.
 func (f flags) lasting() flags {
+	f &^= noted
 	switch {
 	case f&closing != 0:
 		return f &^ (paused | resumed)

@@ -377,3 +377,30 @@ func BenchmarkLoadState(b *testing.B) {
 		g.Stop()
 	}
 }
+
+// BenchmarkNote is what Config.Note costs of a message that is answered, and with it a record of the connection.
+func BenchmarkNote(b *testing.B) {
+	for name, use := range map[string]func(l *Loop, c Conn, r *conn, room []byte){
+		"off":   func(l *Loop, c Conn, r *conn, _ []byte) { l.note(c, r) },
+		"noted": func(l *Loop, c Conn, r *conn, _ []byte) { l.note(c, r); l.note(c, r); l.tellNoted() },
+		"record": func(l *Loop, c Conn, r *conn, room []byte) {
+			l.note(c, r)
+			l.tellNoted()
+			l.appendRecord(room, c.slot(), r)
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			l := crowded(b)
+			if name != "off" {
+				l.group.cfg.Note = func(*Loop, []Conn) {}
+			}
+			room := make([]byte, 0, 4096)
+			slot := uint32(0)
+			for b.Loop() {
+				slot = (slot*5 + 1) % 8192 // not one that is at hand in the cache
+				r := &l.conns[slot]
+				use(l, makeConn(slot, r.gen), r, room[:0])
+			}
+		})
+	}
+}

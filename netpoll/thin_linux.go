@@ -33,6 +33,7 @@ func (l *Loop) Thin(c Conn, n int, drop func(piece []byte) bool) (dropped, freed
 		left -= size
 	}
 	if freed != 0 {
+		l.note(c, r)
 		l.endAt(r, l.move(to, from, left), freed)
 	}
 	return dropped, freed
