@@ -115,7 +115,7 @@ func u16(b []byte, v uint16) []byte { return binary.LittleEndian.AppendUint16(b,
 func u32(b []byte, v uint32) []byte { return binary.LittleEndian.AppendUint32(b, v) }
 func u64(b []byte, v uint64) []byte { return binary.LittleEndian.AppendUint64(b, v) }
 
-func flag(b []byte, v bool) []byte {
+func yesNo(b []byte, v bool) []byte {
 	if v {
 		return append(b, 1)
 	}

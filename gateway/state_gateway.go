@@ -32,7 +32,7 @@ type ownCounters struct{ Malformed, SyncsDropped uint64 }
 func (g *Gateway) appendState(b []byte, used *[maxListeners + 1]bool) []byte {
 	b = record(b, recordSelf, func(b []byte) []byte {
 		b = u32(u16(u64(b, g.epoch), uint16(len(g.shards))), uint32(g.capacity))
-		return text(text(flag(b, g.draining.Load()), g.id), g.advertise)
+		return text(text(yesNo(b, g.draining.Load()), g.id), g.advertise)
 	})
 	for i, l := range g.listeners {
 		if i >= len(g.addresses) && !used[i] {
@@ -43,7 +43,7 @@ func (g *Gateway) appendState(b []byte, used *[maxListeners + 1]bool) []byte {
 			if i < len(g.addresses) {
 				bound = g.addresses[i]
 			}
-			b = text(text(text(flag(b, i < len(g.addresses)), l.Name), l.Address), bound)
+			b = text(text(text(yesNo(b, i < len(g.addresses)), l.Name), l.Address), bound)
 			return u64(b, uint64(l.PingInterval))
 		})
 	}

@@ -30,7 +30,7 @@ func (s *shard) appendState(b []byte, stale bool) []byte {
 	})
 	for i, address := range s.g.managerAddresses {
 		m := &s.managers.list[i]
-		b = record(b, recordManager, func(b []byte) []byte { return append(u64(flag(text(b, address), m.gone), m.items), m.held...) })
+		b = record(b, recordManager, func(b []byte) []byte { return append(u64(yesNo(text(b, address), m.gone), m.items), m.held...) })
 	}
 	b = record(b, recordPlaces, s.links.AppendState)
 	s.links.Each(0, s.links.Cap(), func(place, uniq uint32, l *link) {
@@ -80,11 +80,15 @@ func (s *shard) load(b []byte, listener func(int) int) error {
 	err := eachRecord(b, func(kind byte, in *input) error {
 		switch kind {
 		case recordShard:
+			in.bad = head
 			head = true
 			s.loadHead(in, &x)
 		case recordManager:
 			s.loadManager(in, &x)
 		case recordPlaces:
+			if in.bad = places; in.bad {
+				break
+			}
 			places = true
 			n, err := s.links.LoadState(in.rest)
 			in.took(n, err)
@@ -181,7 +185,7 @@ func (s *shard) mournLinks(x *legacy) {
 
 // appendState appends a drain: active, begun (u32), within (u64, ns), links (u32), gone (u32), where it goes on (u32).
 func (d *drain) appendState(b []byte) []byte {
-	b = u64(u32(flag(b, d.active), uint32(d.started)), uint64(d.within))
+	b = u64(u32(yesNo(b, d.active), uint32(d.started)), uint64(d.within))
 	return u32(u32(u32(b, uint32(d.links)), uint32(d.gone)), uint32(d.at))
 }
 
