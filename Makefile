@@ -4,7 +4,7 @@ GO      ?= go
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 FUZZ    ?= 400000x
 
-.PHONY: build run test race lint fuzz chaos tune-vm million bench proto pgo deb rpm repo install package-test clean
+.PHONY: build run test race lint fuzz chaos tune-vm box-test million bench proto pgo deb rpm repo install package-test clean
 
 build: ; $(BUILD) -o bin/edged ./cmd/edged
 
@@ -26,6 +26,9 @@ tune-vm: build ; tests/lab/vm --queues 4 --suite bookworm --timeout 1800 --copy 
 
 # What very many links cost a gateway, in a machine of their own: docs/CAPACITY.md. A million takes half an hour and 11 GB of memory.
 million: build ; tests/lab/million $(LINKS)
+
+# In throw-away Debian boxes with systemd 247, 252 and 257; needs root.
+box-test: build ; tests/lab/boxes reload
 
 bench: ; $(GO) run ./bench/run -rounds '$(or $(ROUNDS),5)' -only '$(ONLY)' -base '$(BASE)' -json '$(JSON)'
 

@@ -62,6 +62,12 @@ func (s setup) text(admin string) string {
 		b.WriteString(strconv.Quote(a))
 	}
 	fmt.Fprintf(&b, "]\n%s\n[admin]\nlisten = [%q]\n%s\n", s.manager, "unix:"+admin, s.more)
+	if !strings.Contains(s.more, "freeze") { // a busy machine has the time that it needs
+		if !strings.Contains(s.more, "[handover]") {
+			b.WriteString("[handover]\n")
+		}
+		b.WriteString("accept_pause = \"5s\"\nfreeze = \"3s\"\n")
+	}
 	return b.String()
 }
 

@@ -43,7 +43,7 @@ func TestUpgradeToBadBinaries(t *testing.T) {
 			install(t, binary, good(t), 0o755)
 			g := start(t, setup{
 				gateway: "reactors = 2", managers: []string{manager}, binary: binary, env: []string{"EDGED_FAULT=" + tc.fault},
-				more: "[handover]\ncheck_timeout = \"2s\"\n",
+				more: "[handover]\ncheck_timeout = \"2s\"\naccept_pause = \"1s\"\nfreeze = \"500ms\"\n",
 			})
 			l := startNumbered(t, g.address(), 200)
 			install(t, binary, tc.text, tc.mode)
