@@ -40,7 +40,7 @@ func (r *Relay) Hold(ctx context.Context) error {
 	return nil
 }
 
-// Freeze, after Hold, has the senders stand, so that AppendState finds everything where it stays. The shards must stand as
+// Freeze has the senders stand, after Hold, so that AppendState finds everything where it stays. The shards must stand as
 // well, have flushed (a batch from Take that was not sent is nobody's) and have taken every event. A Manager that takes
 // nothing is not waited for for long: its stream is broken off. After an error, which is that of ctx, Thaw must follow.
 func (r *Relay) Freeze(ctx context.Context) error {
