@@ -23,12 +23,13 @@ import (
 // chat is clients that number what they say, Managers that say all of it back and number what they push and what they say to
 // everybody, and what each side misses, gets twice, or gets out of order.
 type chat struct {
-	t     *testing.T
-	ahead uint32      // messages that a client says before it has had an answer; static
-	stop  atomic.Bool // nobody says anything new
-	wg    sync.WaitGroup
-	gate  sync.RWMutex // held: no Manager takes anything
-	cast  [2]atomic.Uint32
+	t        *testing.T
+	managers []*manager.Manager // static once they are served
+	ahead    uint32             // messages that a client says before it has had an answer; static
+	stop     atomic.Bool        // nobody says anything new
+	wg       sync.WaitGroup
+	gate     sync.RWMutex // held: no Manager takes anything
+	cast     [2]atomic.Uint32
 
 	mu     sync.Mutex        // guards what follows
 	heard  map[string]uint32 // by link: the next number of its client
@@ -77,7 +78,7 @@ func (c *chat) serve(number int) string {
 	m.Register(server)
 	go func() { _ = server.Serve(lis) }()
 	c.t.Cleanup(server.Stop)
-	c.wg.Go(func() { c.broadcast(m, number) })
+	c.managers = append(c.managers, m)
 	return lis.Addr().String()
 }
 
@@ -100,17 +101,18 @@ func castNumber(manager int, n uint32) []byte {
 	return binary.BigEndian.AppendUint32(append(b, byte(manager)), n)
 }
 
-// casts is what one client got of what was said to everybody: each number once, from the first one on.
+// casts is what one client got of what was said to everybody: each number from 1 on, once. Their order is that of a stream, and
+// there is one for each reactor.
 type casts struct {
-	got         map[uint32]bool
-	first, last uint32
+	got  map[uint32]bool
+	last uint32
 }
 
 func (x *casts) take(n uint32) (again bool) {
 	if x.got == nil {
-		x.got, x.first = map[uint32]bool{}, n
+		x.got = map[uint32]bool{}
 	}
-	x.first, x.last = min(x.first, n), max(x.last, n)
+	x.last = max(x.last, n)
 	again = x.got[n]
 	x.got[n] = true
 	return again
@@ -118,17 +120,17 @@ func (x *casts) take(n uint32) (again bool) {
 
 func (x *casts) String() string {
 	var missing []uint32
-	for n := x.first; n < x.last; n++ {
+	for n := uint32(1); n < x.last; n++ {
 		if !x.got[n] {
 			missing = append(missing, n)
 		}
 	}
-	return fmt.Sprintf("%d to %d without %v", x.first, x.last, missing)
+	return fmt.Sprintf("up to %d without %v", x.last, missing)
 }
 
 // whole says that all up to n have come.
 func (x *casts) whole(n uint32) bool {
-	return n == 0 || x.got == nil || x.last == n && len(x.got) == int(n-x.first+1)
+	return len(x.got) == int(n)
 }
 
 // answer says a message back, by DATA and, each third one, by a push that must be acknowledged.
@@ -269,9 +271,7 @@ func chatOverHandOvers(t *testing.T, seed uint64) {
 	for i := range 12 {
 		links = append(links, r.loginAs(fmt.Sprint("user", i)))
 	}
-	for i, x := range links {
-		c.wg.Go(func() { c.talk(x, seed+uint64(i)) })
-	}
+	c.begin(r, links, seed)
 	for range 6 {
 		time.Sleep(time.Duration(random.IntN(60)) * time.Millisecond)
 		jam := random.IntN(3) == 0
@@ -288,6 +288,18 @@ func chatOverHandOvers(t *testing.T, seed uint64) {
 	}
 	time.Sleep(time.Duration(random.IntN(100)) * time.Millisecond)
 	c.finish(r)
+}
+
+// begin has everybody talk, once all are in the room.
+func (c *chat) begin(r *rig, links []*client, seed uint64) {
+	c.t.Helper()
+	eventually(c.t, "all are in the room", func() bool { return r.sum().Memberships == len(links) })
+	for i, x := range links {
+		c.wg.Go(func() { c.talk(x, seed+uint64(i)) })
+	}
+	for i, m := range c.managers {
+		c.wg.Go(func() { c.broadcast(m, i) })
+	}
 }
 
 // finish has everybody say the last word, and looks at what is missing.

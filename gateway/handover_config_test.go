@@ -81,10 +81,11 @@ func TestFailedHandOversUnderLoad(t *testing.T) {
 	o := options(c.serve(0), c.serve(1))
 	o.Config.Reactors = 2
 	r := start(t, o)
+	var links []*client
 	for i := range 8 {
-		x := r.loginAs(fmt.Sprint("user", i))
-		c.wg.Go(func() { c.talk(x, seed+uint64(i)) })
+		links = append(links, r.loginAs(fmt.Sprint("user", i)))
 	}
+	c.begin(r, links, seed)
 	p := r.Product()
 	for step := range 12 {
 		time.Sleep(time.Duration(random.IntN(20)) * time.Millisecond)

@@ -8,7 +8,6 @@ import (
 
 	"edged/gateway"
 	"edged/handover"
-	"edged/wire"
 )
 
 // succeed hands a gateway over to another one in this process, as the Upgrader does it between two. The old one stands still
@@ -87,19 +86,6 @@ func (m *plain) streamsSeen() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.hellos)
-}
-
-// told expects a BYE of one of these reasons.
-func (c *client) told(reasons ...wire.Reason) wire.Reason {
-	c.t.Helper()
-	b := wire.ParseBye(c.expect(wire.KindBye))
-	for _, r := range reasons {
-		if b.Reason == r {
-			return r
-		}
-	}
-	c.t.Fatalf("BYE %v (%s), none of %v", b.Reason, b.Text, reasons)
-	return 0
 }
 
 // sleepy is so long that what waited for it must have been due.

@@ -200,7 +200,7 @@ func TestDeadlinesGoOn(t *testing.T) {
 	time.Sleep(400 * time.Millisecond)
 	next := r.succeed(o)
 	c.bye(wire.ByeLoginTimeout)
-	if d := time.Since(began); d < 650*time.Millisecond || d > 1300*time.Millisecond {
+	if d := time.Since(began); d < 650*time.Millisecond {
 		t.Errorf("after %v", d)
 	}
 	next.balanced()
@@ -263,7 +263,7 @@ func TestDrainGoesOn(t *testing.T) {
 	time.Sleep(time.Until(began.Add(within / 2)))
 	p := next.progress()
 	if passed := time.Since(began); p.Total != links || p.Left < links-int(links*passed/within)-links/8 || p.Left == links || p.Shedding ||
-		p.Until.Sub(began.Add(within)).Abs() > 100*time.Millisecond {
+		p.Until.Sub(began.Add(within)).Abs() > within/2 {
 		t.Errorf("after %v: %+v", passed, p)
 	}
 	if err := next.Undrain(); err != nil {
