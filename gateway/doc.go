@@ -18,6 +18,10 @@
 //	  > letter.go: gzip > push.go: tid, window > output, or what slow.go does where the link does not take it
 //	acks.go: ACK, repeats, losses > the Manager        replay.go: what the log has goes before > sync.go: how far the device is
 //
+// A successor process goes on with all of it: handover.go has everything stand still, state.go tells what is written, and
+// inherit.go how the successor begins. What has come from Managers is carried out before, so that no cast and no event is part
+// of a state; what the log was asked is asked again.
+//
 // For each link operations keep their order, casts among them, however long a cast takes to come to all its links. Of each push
 // that must be acknowledged, and for each link that it was for, there is one report: acked or undelivered. Only stored messages
 // that are left to the log have none: their report comes when they were sent.

@@ -30,10 +30,12 @@ type Options struct {
 	Config    Config
 	Listeners []Listener
 	Managers  relay.Config
-	Passed    map[string][]int // listening sockets that a supervisor has opened, by name, in their order; they stay the caller's
-	Version   string           // of the binary, told to Managers
-	Files     int              // descriptors that the process may open (RLIMIT_NOFILE)
-	Log       *slog.Logger     // nil: nothing is logged
+	// Passed are listening sockets that a supervisor has opened, by name, in their order; they stay the caller's. A successor
+	// that is given none of a name has its predecessor's.
+	Passed  map[string][]int
+	Version string       // of the binary, told to Managers
+	Files   int          // descriptors that the process may open (RLIMIT_NOFILE)
+	Log     *slog.Logger // nil: nothing is logged
 
 	Queues Queues // by which new links find their reactors
 

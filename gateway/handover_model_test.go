@@ -46,7 +46,7 @@ func (m *model) handOver() {
 		m.Errorf("links that were lost: %v", x.takeover.lost)
 	}
 	m.compareStates(state, x.appendState(nil, false))
-	*s = *x
+	s.become(x)
 	s.inheritItems()
 	m.compare(&before, s.stats())
 }
@@ -62,6 +62,14 @@ func (m *model) compare(before *ShardStats, after ShardStats) {
 	if fmt.Sprint(after) != fmt.Sprint(*before) {
 		m.Errorf("before %+v\nafter %+v", *before, after)
 	}
+}
+
+// become has a shard hold what another one does. What is static stays: other goroutines read it.
+func (s *shard) become(x *shard) {
+	s.links, s.deadlines, s.sessions, s.wall = x.links, x.deadlines, x.sessions, x.wall
+	s.managers, s.waiting, s.drain, s.shed, s.count = x.managers, x.waiting, x.drain, x.shed, x.count
+	s.rooms, s.casting, s.departed, s.pushing, s.lent = x.rooms, x.casting, x.departed, x.pushing, x.lent
+	s.takeover, s.loopBefore = x.takeover, x.loopBefore
 }
 
 // compareStates looks at the records of two shards, of which the second one goes on with the first: they differ in what begins
