@@ -49,6 +49,8 @@ type carried struct {
 func socketFile(n int) string        { return fmt.Sprint("socket ", n) }
 func adminFile(listen string) string { return "admin " + listen }
 
+func (c *carried) encode() ([]byte, error) { return json.Marshal(c) }
+
 var errCarried = errors.New("the state's part edged cannot be read")
 
 // parseCarried reads what encode wrote.

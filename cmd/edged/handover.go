@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"time"
@@ -84,7 +83,7 @@ func (e *estate) detach(paused time.Time) {
 		c.Admin = append(c.Admin, f.Listen)
 	}
 	var err error
-	if e.own, err = json.Marshal(&c); err != nil {
+	if e.own, err = c.encode(); err != nil {
 		panic("edged: its own state: " + err.Error()) // numbers and texts: there is nothing in it that JSON has not
 	}
 }
