@@ -249,18 +249,18 @@ func TestDrainGoesOn(t *testing.T) {
 	o := options(m.address)
 	o.Config.Reactors = 2
 	r := start(t, o)
-	const links, within = 100, time.Second
+	const links, within = 100, 10 * time.Second
 	for range links {
 		r.dial().beat()
 	}
 	began := time.Now()
 	r.Drain(within)
-	time.Sleep(within / 4)
+	time.Sleep(within / 40)
 	next := r.succeed(o)
 	if !next.Draining() {
 		t.Fatal("it does not drain")
 	}
-	time.Sleep(time.Until(began.Add(within / 2)))
+	time.Sleep(time.Until(began.Add(within / 10)))
 	p := next.progress()
 	if passed := time.Since(began); p.Total != links || p.Left < links-int(links*passed/within)-links/8 || p.Left == links || p.Shedding ||
 		p.Until.Sub(began.Add(within)).Abs() > within/2 {
