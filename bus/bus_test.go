@@ -202,3 +202,17 @@ func TestGarbage(t *testing.T) {
 		t.Errorf("%d lines of the log", lines)
 	}
 }
+
+// TestResume: who goes on in the place of another process has missed something; who begins has not.
+func TestResume(t *testing.T) {
+	s := redistest.Start(t)
+	cl := dial(t, s.Addr)
+	if g := listen(t, cl, "first"); len(g.all(bus.FromOwn)) != 0 {
+		t.Errorf("it was told %q", g.all(bus.FromOwn))
+	}
+	g := newGateway(t, cl, "second")
+	g.Resume()
+	for _, from := range []bus.Source{bus.FromOwn, bus.FromAll} {
+		eventually(t, "it is told", func() bool { return slices.Contains(g.all(from), "missed") })
+	}
+}

@@ -59,6 +59,15 @@ func (s *Subscriber) Start() {
 	}
 }
 
+// Resume is Start for a Subscriber in the place of another process's: what was published after that one ended and before this one is
+// up is Missed.
+func (s *Subscriber) Resume() {
+	for _, sub := range s.subscriptions {
+		sub.again = true
+	}
+	s.Start()
+}
+
 // Stop ends the subscriptions, and returns when the Receiver has left its last call. It may be called again.
 func (s *Subscriber) Stop() {
 	s.cancel()

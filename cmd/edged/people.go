@@ -101,9 +101,9 @@ func (p *people) lend(o *gateway.Options) {
 	}
 }
 
-// join begins to tell and to hear, for a gateway that is about to start. names are those whose routes a process before this one
-// has not written.
-func (p *people) join(h hub, names []registry.Name) {
+// join begins to tell and to hear, for a gateway that is about to start. resumed says that it goes on in the place of a process
+// before this one, which has not written the routes of names.
+func (p *people) join(h hub, names []registry.Name, resumed bool) {
 	p.hub = h
 	if p.redis == nil {
 		return
@@ -113,7 +113,11 @@ func (p *people) join(h hub, names []registry.Name) {
 		p.mark(n)
 	}
 	p.subscriber = bus.NewSubscriber(p.redis, h.ID(), h.Receiver(), p.log)
-	p.subscriber.Start()
+	if resumed {
+		p.subscriber.Resume()
+	} else {
+		p.subscriber.Start()
+	}
 	var ctx context.Context
 	ctx, p.cancel = context.WithCancel(context.Background())
 	p.work.Go(func() { p.findStrays(ctx) })

@@ -181,7 +181,7 @@ func peopleSettings(addresses ...string) peopleConfig {
 func startPeople(t *testing.T, n int, cfg peopleConfig) *testPeople {
 	t.Helper()
 	p := &testPeople{newPeople(cfg, slog.New(slog.DiscardHandler)), newHub(n)}
-	p.join(p.hub, nil)
+	p.join(p.hub, nil, false)
 	t.Cleanup(func() { p.stop(context.Background()) })
 	if p.redis != nil {
 		eventually(t, "routes and bus", func() bool { s := p.status(); return s.Routes == "ok" && s.Bus == "ok" })

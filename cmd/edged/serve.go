@@ -204,7 +204,7 @@ func (i *instance) open(before *handover.Predecessor) (*inherited, error) {
 func (i *instance) run(got *inherited) {
 	runtime.GOMAXPROCS(netpoll.Procs(i.gateway.Reactors()))
 	i.gateway.Start()
-	i.people.join(i.gateway, got.names)
+	i.people.join(i.gateway, got.names, got.before != nil)
 	if i.gateway.Draining() { // as it was handed over
 		i.reports.monitor.SetDraining(true)
 	}
