@@ -31,8 +31,11 @@ type Options struct {
 	Links    int           // of the swarm
 	People   int           // who chat
 	Duration time.Duration // of the show
-	Out      io.Writer
-	Log      *slog.Logger // trouble goes there
+	// Reload has the gateway's process replaced while everybody talks, Reloads times, and says what that did; nil: it is not.
+	Reload  func(ctx context.Context) (string, error)
+	Reloads int
+	Out     io.Writer
+	Log     *slog.Logger // trouble goes there
 }
 
 // Default returns the show of `edged demo`.
@@ -116,16 +119,26 @@ func (c *chain) show(ctx context.Context, o Options) error {
 
 	cfg := swarm.Default()
 	cfg.Target, cfg.Links, cfg.Duration, cfg.Checker, cfg.Loops = []string{c.address}, o.Links, o.Duration, true, 1
-	cfg.Rate = swarmRate * float64(o.Links)
+	cfg.Rate, cfg.Pushes = swarmRate*float64(o.Links), pushEvery
+	o.Out = &oneByOne{w: o.Out}
+	reloaded := make(chan error, 1)
+	go func() { reloaded <- reloads(talking, o) }()
 	report, err := swarm.Run(ctx, cfg, func(p swarm.Progress) { progressLine(o.Out, p, talk) })
 	hush()
+	err = errors.Join(err, <-reloaded)
 	<-talked
 	words, wrong := talk.finish()
 	if err != nil {
 		return err
 	}
+	if o.Reload != nil {
+		defer func() { upgradeLine(o.Out, &report, o.Reloads) }()
+	}
 	return summary(o.Out, &report, words, wrong)
 }
+
+// pushEvery is which of a client's messages comes back as a push.
+const pushEvery = 5
 
 // swarmRate is how many messages a second each client of the swarm sends.
 const swarmRate = 10

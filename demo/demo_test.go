@@ -72,6 +72,32 @@ func TestShow(t *testing.T) {
 	}
 }
 
+// TestShowReloads has the gateway replaced, or so it believes, and says what the clients noticed.
+func TestShowReloads(t *testing.T) {
+	var out bytes.Buffer
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	o := options(&out)
+	times := 0
+	o.Reloads, o.Reload = 3, func(context.Context) (string, error) {
+		times++
+		return "process 4711 serves", nil
+	}
+	if err := demo.Run(ctx, o); err != nil || times != 3 {
+		t.Fatalf("%d reloads, %v\n%s", times, err, out.String())
+	}
+	for _, want := range []string{"reload 3: process 4711 serves\n", "3 reloads: 0 links broken; messages lost 0 up and 0 down, doubled 0 and 0, out of order 0 and 0; longest pause"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the output does not say %q:\n%s", want, out.String())
+		}
+	}
+	failure := errors.New("no room")
+	o.Reload = func(context.Context) (string, error) { return "", failure }
+	if err := demo.Run(ctx, o); !errors.Is(err, failure) {
+		t.Errorf("error %v", err)
+	}
+}
+
 // TestShowFindsHarm puts somebody between the clients and the gateway who changes a byte now and then.
 func TestShowFindsHarm(t *testing.T) {
 	var out bytes.Buffer

@@ -19,7 +19,7 @@ import (
 
 func demoCommand() *cobra.Command {
 	o := demo.Default()
-	var keep, fleet bool
+	var keep, fleet, upgrade bool
 	var backend string
 	c := &cobra.Command{
 		Use:   "demo",
@@ -43,6 +43,11 @@ func demoCommand() *cobra.Command {
 			switch {
 			case fleet:
 				return showFleet(ctx, c, o)
+			case upgrade:
+				if o.Links < 1 || o.People < 2 || o.Duration < leastUpgrade {
+					return fmt.Errorf("the show of upgrades needs a link, two people and %v at least", leastUpgrade)
+				}
+				return showUpgrade(ctx, o)
 			case backend != "":
 				return demo.Backend(ctx, backend, o.Out, o.Log)
 			case keep:
@@ -66,7 +71,8 @@ func demoCommand() *cobra.Command {
 	for _, other := range []string{"manager", "listen", "people"} {
 		c.MarkFlagsMutuallyExclusive("fleet", other)
 	}
-	c.MarkFlagsMutuallyExclusive("keep", "manager", "fleet")
+	c.Flags().BoolVar(&upgrade, "upgrade", false, "have the gateway's process replaced five times while everybody talks, and say what the clients have noticed")
+	c.MarkFlagsMutuallyExclusive("keep", "manager", "fleet", "upgrade")
 	return c
 }
 
@@ -78,6 +84,9 @@ const (
 	filesPerLink = 4
 	filesBeside  = 1100
 )
+
+// leastUpgrade is the shortest show in which five reloads come one after the other.
+const leastUpgrade = 2 * time.Second
 
 // leastFleet is the shortest show in which the links of a drained gateway have time to come back.
 const leastFleet = 3 * time.Second
