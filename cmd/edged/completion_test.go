@@ -30,6 +30,7 @@ func TestCompletion(t *testing.T) {
 		{"ctl push --file ", nil, nil, ":0"},
 		{"ctl push --user ", nil, nil, ":4"},
 		{"ctl --socket ", []string{"sock"}, nil, ":8"},
+		{"keeper --config ", []string{"toml"}, nil, ":8"},
 		{"swarm --login ", []string{"sdk", "text", "none"}, nil, ":4"},
 		{"completion ", shells, nil, ":4"},
 		{"serve --co", []string{"--config"}, nil, ":4"},

@@ -79,7 +79,7 @@ func newRoot(box tuning.Box) (root *cobra.Command, began *bool) {
 			return errors.New("needs a command; see edged help")
 		},
 	}
-	root.AddCommand(serveCommand(), dispatchCommand(), queueCommand(), checkCommand(), ctlCommand(), demoCommand(), swarmCommand(), tuneCommand(box), doctorCommand(box), versionCommand())
+	root.AddCommand(serveCommand(), dispatchCommand(), queueCommand(), checkCommand(), ctlCommand(), keeperCommand(), demoCommand(), swarmCommand(), tuneCommand(box), doctorCommand(box), versionCommand())
 	root.AddCommand(initCommand(box, isTerminal), completionCommand())
 	complete(root, box)
 	return root, began
