@@ -37,6 +37,10 @@
 // Config.Inherit goes on with it. Until its Start the new one touches nothing, so that the old one can go on instead (Thaw),
 // even when the new one has begun and died: CheckFlows then finds the connections that it used.
 //
+// What a killed process had goes on too where somebody held the descriptors open: Note says at the end of each turn which
+// connections are not as they were, AppendConn writes what has to be known of one, and a group made with Config.Restore goes on with
+// those whose record is the last word: the kernel's counters tell. The others, which the last turn had begun with, are torn.
+//
 // All descriptors are non-blocking and all system calls but the long wait are raw, so that the Go scheduler does not take
 // the loop's P away at each of them; wait_linux.go says how the wait itself is done.
 package netpoll

@@ -74,6 +74,19 @@ func (l *Loop) BusyPoll() (BusyPoll, error) {
 // Epoll returns the loop's epoll.
 func (l *Loop) Epoll() int { return l.ep }
 
+// Everyone returns all connections, closed ones too.
+func (l *Loop) Everyone() (list []Conn) {
+	for slot := range l.used {
+		if r := &l.conns[slot]; r.flags != 0 {
+			list = append(list, makeConn(slot, r.gen))
+		}
+	}
+	return list
+}
+
+// Descriptor is FD for any of them.
+func (l *Loop) Descriptor(c Conn) int { return int(l.find(c).fd) }
+
 // Die closes all that a loop has without a word to anybody, as the end of its process does. The group is abandoned.
 func (l *Loop) Die() {
 	for slot := range l.used {

@@ -27,6 +27,7 @@ type Group struct {
 	frozen   *freeze       // from Freeze to Thaw
 	still    bool          // all loops stand still
 	legacy   *legacy       // what was inherited; nil for nothing
+	revived  *revived      // what was restored; nil for nothing
 
 	mu  sync.Mutex
 	err error // what Err returns; guarded by mu
@@ -46,9 +47,15 @@ func New(cfg Config, handler func(l *Loop) Handler) (*Group, error) {
 		}
 		g.cfg.Inherit = nil
 	}
+	if cfg.Restore != nil {
+		if err := g.prepareRevival(); err != nil {
+			return nil, err
+		}
+	}
 	for i := range cfg.Loops {
 		l, err := g.newLoop(i)
 		if err != nil {
+			g.revived.undo(g.loops)
 			g.Stop()
 			return nil, err
 		}
@@ -61,6 +68,7 @@ func New(cfg Config, handler func(l *Loop) Handler) (*Group, error) {
 	g.route(0)
 	if g.legacy == nil {
 		g.busyPoll()
+		g.endDoomed()
 	} else {
 		g.inheritListeners()
 		if g.legacy.first != nil {
@@ -75,7 +83,11 @@ func (g *Group) newLoop(number int) (*Loop, error) {
 	if g.legacy != nil {
 		return g.inheritLoop(number)
 	}
-	return newLoop(g, number)
+	l, err := newLoop(g, number)
+	if err == nil && g.revived != nil {
+		l.restore(g.revived)
+	}
+	return l, err
 }
 
 // Loops returns the loops, in the order of their numbers.
@@ -106,7 +118,7 @@ func (g *Group) Start() {
 }
 
 // Stop ends the loops and with them every connection, without telling the handlers, and waits for it. What a group inherited that
-// was not started is left alone.
+// was not started is left alone, and what it restored stays open with who held it open before.
 func (g *Group) Stop() {
 	g.stopping.Store(true)
 	if !g.started.Swap(true) {
@@ -114,6 +126,9 @@ func (g *Group) Stop() {
 			if g.legacy != nil {
 				l.renounce()
 			} else {
+				if g.revived != nil {
+					l.setAside(true)
+				}
 				l.shut()
 			}
 		}

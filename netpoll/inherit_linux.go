@@ -304,10 +304,13 @@ func (g *Group) Forget(number int) {
 
 // Dropped returns how many connections and listeners could not be gone on with; Err names the first one.
 func (g *Group) Dropped() int {
-	if g.legacy == nil {
-		return 0
+	switch {
+	case g.legacy != nil:
+		return g.legacy.dropped
+	case g.revived != nil:
+		return g.revived.dropped
 	}
-	return g.legacy.dropped
+	return 0
 }
 
 // resume begins to use what was inherited. The loops do not run yet.

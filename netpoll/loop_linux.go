@@ -109,6 +109,9 @@ func (l *Loop) run() {
 	l.group.prepareThread(l.number)
 	l.waiter.raw = mayWaitRaw(l.group.cfg.Loops)
 	l.group.ready.Done()
+	if l.group.revived != nil {
+		l.watchRestored()
+	}
 	for !l.group.stopping.Load() {
 		l.turn()
 		if l.freezing != nil && l.rest() {
@@ -350,14 +353,7 @@ func (l *Loop) connected(c Conn, r *conn) {
 
 // arm tells epoll what c waits for.
 func (l *Loop) arm(c Conn, r *conn) {
-	var events uint32
-	if r.flags&open != 0 && r.flags&paused == 0 {
-		events |= unix.EPOLLIN
-	}
-	if r.flags&blocked != 0 {
-		events |= unix.EPOLLOUT
-	}
-	epollCtl(l.ep, unix.EPOLL_CTL_MOD, int(r.fd), events, c)
+	epollCtl(l.ep, unix.EPOLL_CTL_MOD, int(r.fd), r.events(), c)
 }
 
 // Number returns the loop's place in its group.

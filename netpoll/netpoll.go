@@ -76,6 +76,9 @@ type Config struct {
 	// Inherit is what the group goes on with, nil for nothing. Until Start it touches nothing of that.
 	Inherit *Inheritance
 
+	// Restore is the like for what a process left that was killed; nil for nothing. Only one of the two can be.
+	Restore *Restoration
+
 	// Piece returns the length of the piece of output that begins with head; without it Thin drops nothing. A piece is what
 	// one Write was given. Piece is called on every loop's thread, by Thin and where the kernel takes a part of the output;
 	// where no piece begins it returns 0, and Thin goes no further.

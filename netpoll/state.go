@@ -112,6 +112,13 @@ func nextRecord(b []byte) (r, rest []byte, ok bool) {
 // appendRecord writes a connection, its length first.
 func (b *buffers) appendRecord(to []byte, slot uint32, r *conn) []byte {
 	start := len(to)
+	to = b.appendConn(append(to, 0, 0, 0, 0), slot, r, r.fd)
+	binary.LittleEndian.PutUint32(to[start:], uint32(len(to)-start-4))
+	return to
+}
+
+// appendConn writes a connection and what its buffers hold.
+func (b *buffers) appendConn(to []byte, slot uint32, r *conn, fd int32) []byte {
 	var in []byte
 	if r.in != 0 {
 		in = b.at(r.in).data
@@ -120,11 +127,11 @@ func (b *buffers) appendRecord(to []byte, slot uint32, r *conn) []byte {
 	if r.out != 0 {
 		torn = b.at(r.out).torn
 	}
-	var fixed [4 + recordBytes]byte
-	put := func(at int, v uint32) { binary.LittleEndian.PutUint32(fixed[4+at:], v) }
+	var fixed [recordBytes]byte
+	put := func(at int, v uint32) { binary.LittleEndian.PutUint32(fixed[at:], v) }
 	put(0, slot)
 	put(4, r.gen)
-	put(8, uint32(r.fd))
+	put(8, uint32(fd))
 	put(12, r.tag)
 	put(16, uint32(r.flags.lasting())|uint32(r.discard)<<16)
 	put(20, r.read)
@@ -139,7 +146,6 @@ func (b *buffers) appendRecord(to []byte, slot uint32, r *conn) []byte {
 		e := b.at(ref)
 		to = append(to, e.data[e.off:]...)
 	}
-	binary.LittleEndian.PutUint32(to[start:], uint32(len(to)-start-4))
 	return to
 }
 

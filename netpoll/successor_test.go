@@ -126,7 +126,11 @@ func TestThinModelOverSuccessors(t *testing.T) {
 				for range book.r.IntN(12) {
 					book.step(t, g.Loops()[0], c, peer, tc.cfg.HighWater)
 				}
-				g = succeed(t, g, cfg, set)
+				if book.r.IntN(2) == 0 {
+					g = succeed(t, g, cfg, set)
+				} else {
+					g = revive(t, g, cfg, set)
+				}
 			}
 			book.finish(t, g.Loops()[0], c, peer)
 			if book.parted == 0 {
@@ -171,7 +175,10 @@ func (s *story) handler(h *hooks) {
 	h.closed = func(c netpoll.Conn, why error) { s.tell("closed %v", why) }
 }
 
-func TestSuccessorTakesConnectionsAsTheyAre(t *testing.T) {
+func TestSuccessorTakesConnectionsAsTheyAre(t *testing.T) { storiesGoOn(t, false) }
+
+// storiesGoOn has a connection in each state that it can be in go on after a succession, or after the process was killed.
+func storiesGoOn(t *testing.T, killed bool) {
 	big := noise(random(t), 8<<20)
 	for name, half := range map[string]struct {
 		cfg           netpoll.Config
@@ -305,7 +312,11 @@ func TestSuccessorTakesConnectionsAsTheyAre(t *testing.T) {
 			s.peer = dial(t, addr)
 			s.want("opened")
 			half.before(s)
-			g = succeed(t, succeed(t, g, half.cfg, s.handler), half.cfg, s.handler)
+			next := succeed
+			if killed {
+				next = revive
+			}
+			g = next(t, next(t, g, half.cfg, s.handler), half.cfg, s.handler)
 			s.l = g.Loops()[0]
 			half.after(s)
 		})
