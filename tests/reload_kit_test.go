@@ -50,6 +50,9 @@ func reference(t *testing.T) (address string) {
 	return lis.Addr().String()
 }
 
+// mostRate is messages a second that the swarm and the Manager of a test can do beside the gateway, on a small machine.
+const mostRate = 6000
+
 // numbered is a swarm that checks every number on both sides, and somebody who comes and goes all the time.
 type numbered struct {
 	t       *testing.T
@@ -72,7 +75,7 @@ func startNumbered(t *testing.T, address string, links int) *numbered {
 	l.cancel = cancel
 	cfg := swarm.Default()
 	cfg.Target, cfg.Links, cfg.Duration, cfg.Checker, cfg.Pushes, cfg.Loops = []string{address}, links, time.Hour, true, 3, 1
-	cfg.Rate, cfg.Patience = float64(2*links), patience
+	cfg.Rate, cfg.Patience = float64(min(2*links, mostRate)), patience
 	l.done.Go(func() {
 		var once sync.Once
 		l.report, l.err = swarm.Run(ctx, cfg, func(p swarm.Progress) {

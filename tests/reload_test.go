@@ -139,3 +139,55 @@ func TestReloadOfListeners(t *testing.T) {
 	check(t, c.write(wire.AppendHeartbeat(nil)))
 	c.want(0)
 }
+
+// TestReloadOneAtATime: a second order while one is under way is refused, and the first goes on.
+func TestReloadOneAtATime(t *testing.T) {
+	t.Parallel()
+	binary := filepath.Join(t.TempDir(), "edged")
+	install(t, binary, good(t), 0o755)
+	g := start(t, setup{gateway: "login = \"none\"", binary: binary, env: []string{"EDGED_FAULT=check=hang"}, more: "[handover]\ncheck_timeout = \"3s\"\n"})
+	install(t, binary, faulty(t), 0o755)
+	g.signal(syscall.SIGHUP)
+	waitFor(t, "the second one is refused", func() bool {
+		status, _, stderr := g.ctl("reload")
+		return status == 1 && strings.Contains(stderr, "a reload is under way")
+	})
+	waitFor(t, "the first one is over", func() bool { return len(g.log.lines("reload failed", "within 3s")) > 0 })
+}
+
+// TestTermDuringReload: who is told to leave leaves, and calls the hand-over off.
+func TestTermDuringReload(t *testing.T) {
+	t.Parallel()
+	for _, fault := range []string{"check=hang", "serve=hang"} {
+		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
+			binary := filepath.Join(t.TempDir(), "edged")
+			install(t, binary, good(t), 0o755)
+			g := start(t, setup{gateway: "login = \"none\"", binary: binary, env: []string{"EDGED_FAULT=" + fault}, more: "[handover]\ncheck_timeout = \"1m\"\naccept_pause = \"1m\"\nfreeze = \"10s\"\n"})
+			c := dial(t, g.address())
+			c.want(wire.KindWelcome)
+			install(t, binary, faulty(t), 0o755)
+			g.signal(syscall.SIGHUP)
+			waitFor(t, "it is under way", func() bool {
+				_, _, stderr := g.ctl("reload")
+				return strings.Contains(stderr, "a reload is under way") || strings.Contains(stderr, "does not answer")
+			})
+			g.signal(syscall.SIGTERM)
+			c.wantBye(wire.ByeDraining)
+			g.wait(patience)
+		})
+	}
+}
+
+// TestReloadKeepsAnExit: the order to leave when empty goes on in the next process.
+func TestReloadKeepsAnExit(t *testing.T) {
+	t.Parallel()
+	g := start(t, setup{gateway: `login = "none"`})
+	c := dial(t, g.address())
+	c.want(wire.KindWelcome)
+	g.wantCtl("draining", "drain", "--within", "1h", "--exit")
+	g.reload()
+	check(t, c.send(wire.KindBye, nil))
+	c.close()
+	g.wait(patience)
+}
