@@ -42,14 +42,14 @@ minute cost the links: one of them may be the cause.`,
 	return c
 }
 
-// runKeeper keeps links until ctx ends. What can be taken from the process is taken before anybody connects.
+// runKeeper keeps links until ctx ends. What can be taken from the process is taken before anybody is heard.
 func runKeeper(ctx context.Context, cfg handover.KeeperConfig, s *handover.Systemd, stdout io.Writer, log *slog.Logger) error {
-	if err := handover.Harden(); err != nil {
-		log.Warn("the keeper may do more than it needs", "err", err)
-	}
 	k, err := handover.NewKeeper(cfg, log)
 	if err != nil {
 		return err
+	}
+	if err := handover.Harden(); err != nil {
+		log.Warn("the keeper may do more than it needs", "err", err)
 	}
 	if !cfg.Enabled {
 		log.Warn("keeper.enabled is false: the gateway of this file leaves nothing here")
