@@ -175,6 +175,9 @@ func (i *instance) open(before *handover.Predecessor) (*inherited, error) {
 		return nil, err
 	}
 	queues := i.queues() // takes its time: before the links stand still
+	if before != nil {
+		netpoll.GrowFiles(i.mostConnections())
+	}
 	got, err := i.inherit(before)
 	if err != nil {
 		return nil, err
@@ -198,6 +201,16 @@ func (i *instance) open(before *handover.Predecessor) (*inherited, error) {
 		i.admin, err = admin.NewFrom(i.cfg.Admin, source{i, i.people}, i.log, got.adminSocket)
 	}
 	return got, err
+}
+
+// mostConnections is how many connections the gateway's reactors may have room for: see gateway.Config.Capacity.
+func (i *instance) mostConnections() int {
+	c := i.cfg.Gateway
+	if c.Capacity == 0 {
+		return i.files
+	}
+	const besideShare = 2 << 10 // of each reactor
+	return min(i.files, 2*c.Capacity+besideShare*max(c.Reactors, runtime.NumCPU()))
 }
 
 // run lets everything go on.
