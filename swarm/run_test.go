@@ -203,6 +203,7 @@ func TestHarmIsFound(t *testing.T) {
 			if rep.OK() != (tc.what == pass) {
 				t.Errorf("OK is %v: %q", rep.OK(), rep.Problems())
 			}
+			rep.Pause = swarm.Pause{} // any link may have the longest one
 			var b strings.Builder
 			if err := rep.WriteText(&b); err != nil || strings.Contains(b.String(), "swarm-7") != (tc.what != pass) {
 				t.Errorf("text: %v\n%s", err, b.String())
