@@ -185,8 +185,10 @@ func TestKeeperHardened(t *testing.T) {
 	if err := connectAs(nobody, k.socket); !errors.Is(err, errParted) {
 		t.Errorf("another user is heard: %v", err)
 	}
-	if log := k.log.tail(1000); !strings.Contains(log, fmt.Sprintf("user=%d", nobody)) {
-		t.Errorf("nothing is said of it: %s", log)
+	for end := time.Now().Add(patience); !strings.Contains(k.log.tail(1000), fmt.Sprintf("user=%d", nobody)); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("nothing is said of it: %s", k.log.tail(1000))
+		}
 	}
 	g, _ := k.gateway()
 	g.Close()
