@@ -33,7 +33,7 @@ func (f *fraction) Set(text string) error {
 	return nil
 }
 
-func ctlDrain(socket *string) *cobra.Command {
+func ctlDrain(w *window) *cobra.Command {
 	var r admin.DrainRequest
 	var wait bool
 	c := &cobra.Command{
@@ -41,7 +41,7 @@ func ctlDrain(socket *string) *cobra.Command {
 		Short: "Send all links elsewhere and take no new ones, until --undo or the end",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			client, err := dialAdmin(*socket)
+			client, err := w.dial()
 			if err != nil {
 				return err
 			}

@@ -21,7 +21,7 @@ type pushFlags struct {
 	text, file               string
 }
 
-func ctlPush(socket *string) *cobra.Command {
+func ctlPush(w *window) *cobra.Command {
 	var f pushFlags
 	var r admin.PushRequest
 	var asJSON bool
@@ -49,7 +49,7 @@ A push that requires an acknowledgement is repeated until it has one, and its ou
 			if r.Payload, err = f.payload(c); err != nil {
 				return err
 			}
-			done, err := ask(c, *socket, func(ctx context.Context, a *admin.Client) (admin.Pushed, error) { return a.Push(ctx, r) })
+			done, err := ask(c, w, func(ctx context.Context, a *admin.Client) (admin.Pushed, error) { return a.Push(ctx, r) })
 			if err != nil {
 				return err
 			}

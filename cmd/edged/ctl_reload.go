@@ -11,7 +11,7 @@ import (
 // reloadTimeout is longer than any reload takes that goes on.
 const reloadTimeout = 6 * time.Minute
 
-func ctlReload(socket *string) *cobra.Command {
+func ctlReload(w *window) *cobra.Command {
 	return &cobra.Command{
 		Use:   "reload",
 		Short: "Replace the process by a fresh one of the binary and the file on the disk, with all its links",
@@ -20,7 +20,7 @@ func ctlReload(socket *string) *cobra.Command {
 It returns when the new process serves. Where that cannot be, the running one goes on as it was: exit status 1 and the reason.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			client, err := dialAdmin(*socket)
+			client, err := w.dial()
 			if err != nil {
 				return err
 			}

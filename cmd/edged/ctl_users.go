@@ -12,7 +12,7 @@ import (
 	"edged/admin"
 )
 
-func ctlUsers(socket *string) *cobra.Command {
+func ctlUsers(w *window) *cobra.Command {
 	var asJSON, watch bool
 	var after string
 	c := &cobra.Command{
@@ -37,11 +37,11 @@ With --watch it tells of each device that comes or goes, in the whole fleet, unt
 				if len(args) > 0 {
 					r.User = args[0]
 				}
-				return watchUsers(c, *socket, r, asJSON)
+				return watchUsers(c, w, r, asJSON)
 			case len(args) > 0:
-				return showDevices(c, *socket, args[0], asJSON)
+				return showDevices(c, w, args[0], asJSON)
 			}
-			return countUsers(c, *socket, asJSON)
+			return countUsers(c, w, asJSON)
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON; with --watch a line for each event")
@@ -50,10 +50,10 @@ With --watch it tells of each device that comes or goes, in the whole fleet, unt
 	return c
 }
 
-// ask makes one request to the gateway at socket.
-func ask[T any](c *cobra.Command, socket string, f func(ctx context.Context, a *admin.Client) (T, error)) (T, error) {
+// ask makes one request to the gateway of w.
+func ask[T any](c *cobra.Command, w *window, f func(ctx context.Context, a *admin.Client) (T, error)) (T, error) {
 	var none T
-	client, err := dialAdmin(socket)
+	client, err := w.dial()
 	if err != nil {
 		return none, err
 	}
@@ -62,8 +62,8 @@ func ask[T any](c *cobra.Command, socket string, f func(ctx context.Context, a *
 	return f(ctx, client)
 }
 
-func countUsers(c *cobra.Command, socket string, asJSON bool) error {
-	users, err := ask(c, socket, func(ctx context.Context, a *admin.Client) (admin.Users, error) { return a.Users(ctx) })
+func countUsers(c *cobra.Command, w *window, asJSON bool) error {
+	users, err := ask(c, w, func(ctx context.Context, a *admin.Client) (admin.Users, error) { return a.Users(ctx) })
 	switch {
 	case err != nil:
 		return err
@@ -73,8 +73,8 @@ func countUsers(c *cobra.Command, socket string, asJSON bool) error {
 	return admin.WriteUsers(c.OutOrStdout(), users)
 }
 
-func showDevices(c *cobra.Command, socket, user string, asJSON bool) error {
-	devices, err := ask(c, socket, func(ctx context.Context, a *admin.Client) ([]admin.Device, error) { return a.Devices(ctx, user) })
+func showDevices(c *cobra.Command, w *window, user string, asJSON bool) error {
+	devices, err := ask(c, w, func(ctx context.Context, a *admin.Client) ([]admin.Device, error) { return a.Devices(ctx, user) })
 	switch {
 	case err != nil:
 		return err
@@ -84,8 +84,8 @@ func showDevices(c *cobra.Command, socket, user string, asJSON bool) error {
 	return admin.WriteDevices(c.OutOrStdout(), user, devices)
 }
 
-func watchUsers(c *cobra.Command, socket string, r admin.WatchRequest, asJSON bool) error {
-	client, err := dialAdmin(socket)
+func watchUsers(c *cobra.Command, w *window, r admin.WatchRequest, asJSON bool) error {
+	client, err := w.dial()
 	if err != nil {
 		return err
 	}
