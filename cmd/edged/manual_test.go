@@ -29,6 +29,8 @@ func pageOf(c *cobra.Command) string {
 		return "edged-ctl.8"
 	case len(words) > 1 && words[1] == "dispatch":
 		return "edged-dispatch.8"
+	case len(words) > 1 && words[1] == "queue":
+		return "edged-queue.8"
 	}
 	return "edged.8"
 }
@@ -36,7 +38,7 @@ func pageOf(c *cobra.Command) string {
 // TestManualCommands: every command and each of its flags stands in its page as it says of itself.
 func TestManualCommands(t *testing.T) {
 	root, _ := newRoot(tuning.Box{})
-	pages := map[string]*strings.Builder{"edged.8": {}, "edged-ctl.8": {}, "edged-dispatch.8": {}}
+	pages := map[string]*strings.Builder{"edged.8": {}, "edged-ctl.8": {}, "edged-dispatch.8": {}, "edged-queue.8": {}}
 	var walk func(c *cobra.Command)
 	walk = func(c *cobra.Command) {
 		if c != root && c.Name() != "help" && !c.Hidden {
@@ -105,7 +107,7 @@ func TestManualLint(t *testing.T) {
 		t.Skip("there is no mandoc: apt install mandoc")
 	}
 	pages, err := filepath.Glob(manuals + "*.[1-8]")
-	if err != nil || len(pages) != 4 {
+	if err != nil || len(pages) != 5 {
 		t.Fatalf("%d pages, %v", len(pages), err)
 	}
 	for _, page := range pages {
