@@ -29,7 +29,21 @@
 //
 // A Keeper is a process of its own that holds duplicates of the link's descriptors and the memory in which the gateway records
 // their state, and gives both to the next gateway after a crash. It reads neither. Its protocol is frozen (keeper_protocol.go).
-// Keeping is the gateway's side, a Deposit each reactor's; Memory is the shared memory with records (Records) and rings
-// (Ring), written so that a crash at any instruction leaves the last whole state; CheckFlow finds the links with which the
-// kernel had got further than the record, which are closed as torn.
+// Keeping is the gateway's side, a Deposit each reactor's; CheckFlow finds the links with which the kernel had got further than
+// the record, which are closed as torn.
+//
+// # Memory
+//
+// Memory is the shared memory: for each shard records (Records) and rings (Ring). What a shard's thread writes there between two
+// calls of Records.Commit is a turn. A turn becomes valid as a whole by the one store of Commit: whatever instruction the process
+// dies at, the next one finds what the last committed turn left, of every record with its cold bytes and of every ring's entries.
+//
+//	record     two halves, each with the turn that wrote it; what the committed turn has is never written over
+//	blocks     of cold bytes that a turn replaced are free only after its Commit
+//	ring       entries carry their turn; a reader stops at the first one of a turn that was not committed
+//	at once    what another thread does to a ring: marks, releases, and its note
+//
+// A memory is written by the process that made it, and by no other. Its successor reads it, makes one of its own, writes all that
+// it has into the first turn of each shard, and then gives the new one to the keeper in place of the old one, which was retired
+// (Memory.Retire) before: until all is written, neither is to be gone on with.
 package handover

@@ -35,6 +35,7 @@ type Keeper struct {
 	mu      sync.Mutex // guards all below
 	gateway *keeperConn
 	conns   map[*keeperConn]bool // all that are open
+	closed  bool                 // by the keeper itself: whose connection ends is not dead
 	links   map[uint64]int32     // descriptor by key
 	memory  int                  // -1: none
 	crashes []time.Time          // the last ones
@@ -112,6 +113,7 @@ func (k *Keeper) Serve(ctx context.Context) error {
 func (k *Keeper) close() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.closed = true
 	for c := range k.conns {
 		_ = c.Close()
 	}
@@ -211,6 +213,10 @@ var errOdd = errors.New("a message that does not fit")
 func (k *Keeper) obey(c *keeperConn, m keeperMsg, left *bool) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.closed {
+		closeFiles(m.fds)
+		return net.ErrClosed
+	}
 	switch m.kind {
 	case keepAdd:
 		return k.add(c, m)
@@ -310,6 +316,9 @@ func (k *Keeper) parted(why error, left bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.gateway = nil
+	if k.closed {
+		return
+	}
 	crashed := !left
 	if crashed {
 		k.counts.Crashes++

@@ -14,15 +14,16 @@ import (
 
 // The shared memory of a gateway, as the keeper keeps it, all numbers in the machine's own order of bytes:
 //
-//	head, one page: magic (8), version (4), geometry (5 × 4, ring bytes 8), CRC-32C of all that (4)
+//	head, one page: magic (8), version (4), geometry (4 × 4, ring bytes 8), CRC-32C of all that (4); at 64: 1 when retired
 //	per shard: a page of marks, then its records, its blocks, its rings
 //
 // Only pages that were written to cost memory, so that a geometry may be generous.
 const (
 	memoryMagic   = "edgedKM\x00"
-	memoryVersion = 1
+	memoryVersion = 2
 	memoryPage    = 4096
 	memoryHead    = 8 + 4 + 4*4 + 8
+	memoryRetired = 64
 	mostMemory    = 1 << 40
 )
 
@@ -66,11 +67,12 @@ func (g Geometry) size() int {
 }
 
 // Memory is what a gateway writes down of itself while it runs, so that the next one can go on after a crash at any instruction.
-// Each shard's part is written by one thread.
+// One process writes it, who made it; each shard's part is written by one thread. The next one only reads it, and makes its own.
 type Memory struct {
 	geometry Geometry
 	fd       int
 	mem      []byte
+	ours     bool // made by this process
 }
 
 // NewMemory makes an empty one.
@@ -96,10 +98,11 @@ func NewMemory(g Geometry) (*Memory, error) {
 		return nil, err
 	}
 	m.putHead()
+	m.ours = true
 	return m, nil
 }
 
-// OpenMemory goes on with the one in fd, which it owns from then on. What is in it is believed as little as a file's content:
+// OpenMemory reads the one in fd, which it owns from then on. What is in it is believed as little as a file's content:
 // records and rings prove themselves.
 func OpenMemory(fd int) (*Memory, error) {
 	seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
@@ -126,7 +129,7 @@ func mapMemory(fd int, g Geometry) (*Memory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("map %d bytes of shared memory: %w", g.size(), err)
 	}
-	return &Memory{g, fd, mem}, nil
+	return &Memory{geometry: g, fd: fd, mem: mem}, nil
 }
 
 func (m *Memory) putHead() {
@@ -177,16 +180,31 @@ func (m *Memory) shard(n int) []byte {
 	return m.mem[at : at+g.shardBytes()]
 }
 
-// Records returns a shard's records, and finds out which blocks are in use: once, by who will write them.
+// Retire says that another memory is written from here on: what stands in this one is not to be gone on with. It may be called
+// by any thread and by who only reads the memory.
+func (m *Memory) Retire() { word32(m.mem, memoryRetired).Store(1) }
+
+// Unretire takes Retire back: for a process that goes on after all.
+func (m *Memory) Unretire() { word32(m.mem, memoryRetired).Store(0) }
+
+// Retired says whether the memory was retired.
+func (m *Memory) Retired() bool { return word32(m.mem, memoryRetired).Load() != 0 }
+
+// Records returns a shard's records: to be written, once, by the shard's thread, where this process made the memory; otherwise
+// to be read.
 func (m *Memory) Records(shard int) *Records {
 	g, part := m.geometry, m.shard(shard)
 	blocks := part[memoryPage+g.recordsBytes():]
 	r := &Records{
-		marks:   part[:memoryPage],
-		records: part[memoryPage : memoryPage+g.Records*recordBytes],
-		blocks:  blocks[:g.Blocks*blockBytes],
+		marks:     part[:memoryPage],
+		records:   part[memoryPage : memoryPage+g.Records*recordBytes],
+		blocks:    blocks[:g.Blocks*blockBytes],
+		committed: word64(part, markCommitted),
 	}
-	r.findFree()
+	r.used = r.Used()
+	if m.ours {
+		r.open = r.Committed() + 1
+	}
 	return r
 }
 
@@ -198,11 +216,14 @@ func (m *Memory) Ring(shard, n int) *Ring {
 	}
 	at := memoryPage + g.recordsBytes() + g.blocksBytes() + n*g.ringBytes()
 	b := part[at : at+g.ringBytes()]
-	return &Ring{head: word64(b, 0), tail: word64(b, 8), data: b[ringHead:]}
+	return &Ring{
+		head: word64(b, 0), tail: word64(b, ringTail), committed: word64(part, markCommitted),
+		notes: b[ringNotes:ringHead], data: b[ringHead:],
+	}
 }
 
-// word32 and word64 are words of shared memory that are written last, and so make valid what was written before: a store that
-// neither the compiler nor the processor moves up.
+// word32 and word64 are words of shared memory that are written last, and so make valid what was written before: a store in one
+// piece that neither the compiler nor the processor moves up.
 func word32(b []byte, at int) *atomic.Uint32 {
 	return (*atomic.Uint32)(unsafe.Pointer(&b[at : at+4][0]))
 }

@@ -2,8 +2,12 @@ package handover_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"fmt"
+	"maps"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"edged/handover"
@@ -36,7 +40,11 @@ func reopen(t testing.TB, m *handover.Memory) *handover.Memory {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = again.Close() })
+	t.Cleanup(func() {
+		if again.FD() >= 0 {
+			_ = again.Close()
+		}
+	})
 	return again
 }
 
@@ -59,67 +67,198 @@ func checkRecords(t *testing.T, r *handover.Records, want map[int]content) {
 	}
 }
 
-// Random writes against a map, with successors in between.
+// setTurn has a shard begin behind some turn, as after many of them. It must have no records yet.
+func setTurn(t testing.TB, m *handover.Memory, turn uint64) {
+	t.Helper()
+	if _, err := unix.Pwrite(m.FD(), binary.NativeEndian.AppendUint64(nil, turn), 4096+8); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// recordsModel is what one shard's records should be.
+type recordsModel struct {
+	open, committed map[int]content
+	written         map[int]int // blocks that the open turn has written for a record
+	blocks          int
+}
+
+func blocksOf(n int) int { return (n + handover.BlockBytes - 1) / handover.BlockBytes }
+
+func (m *recordsModel) commit() {
+	m.committed = maps.Clone(m.open)
+	clear(m.written)
+}
+
+func (m *recordsModel) free() int {
+	n := m.blocks
+	for _, c := range m.committed {
+		n -= blocksOf(len(c.cold))
+	}
+	for _, w := range m.written {
+		n -= w
+	}
+	return n
+}
+
+func randomBytes(r *rand.Rand, n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+	return b
+}
+
+// step writes something to a record, and the same to the model; false: there was no room.
+func (m *recordsModel) step(r *rand.Rand, records *handover.Records) bool {
+	i := r.IntN(64)
+	switch r.IntN(8) {
+	case 0:
+		records.Clear(i)
+		delete(m.open, i)
+		delete(m.written, i)
+	case 1, 2, 3:
+		hot, cold := randomBytes(r, r.IntN(handover.HotBytes+1)), randomBytes(r, r.IntN(4)*r.IntN(700))
+		if !records.PutAll(i, hot, cold) {
+			return false
+		}
+		m.open[i], m.written[i] = content{hot, cold}, blocksOf(len(cold))
+	default:
+		hot := randomBytes(r, r.IntN(handover.HotBytes+1))
+		records.Put(i, hot)
+		m.open[i] = content{hot, m.open[i].cold}
+	}
+	return true
+}
+
+// Random turns against a map: whoever looks, whenever, finds the last one that was committed, and no block is lost.
 func TestMemoryRecords(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 1))
-	random := func(n int) []byte {
-		b := make([]byte, n)
-		for i := range b {
-			b[i] = byte(r.Uint32())
-		}
-		return b
-	}
-	const blocks = 100
-	m := newMemory(t, handover.Geometry{Shards: 2, Records: 64, Blocks: blocks})
+	m := newMemory(t, handover.Geometry{Shards: 2, Records: 64, Blocks: 120})
+	turn := uint64(1)<<32 - 200
+	setTurn(t, m, turn)
 	other := m.Records(1)
 	other.PutAll(5, []byte("not to be touched"), bytes.Repeat([]byte("x"), 1000))
-	records, want := m.Records(0), map[int]content{}
+	other.Commit()
+	records, model := m.Records(0), recordsModel{map[int]content{}, map[int]content{}, map[int]int{}, 120}
 	full := 0
 	for step := range 20_000 {
-		i := r.IntN(64)
-		switch r.IntN(8) {
-		case 0:
-			records.Clear(i)
-			delete(want, i)
-		case 1, 2, 3:
-			hot, cold := random(r.IntN(handover.HotBytes+1)), random(r.IntN(4)*r.IntN(700))
-			if records.PutAll(i, hot, cold) {
-				want[i] = content{hot, cold}
-			} else {
-				full++
+		if !model.step(r, records) {
+			full++
+		}
+		if got, want := records.FreeBlocks(), model.free(); got != want {
+			t.Fatalf("step %d: %d blocks are free, not %d", step, got, want)
+		}
+		if r.IntN(1+step%97) == 0 {
+			records.Commit()
+			model.commit()
+			turn++
+		}
+		if step%97 == 0 {
+			again := reopen(t, m)
+			checkRecords(t, again.Records(0), model.committed)
+			if err := again.Close(); err != nil {
+				t.Fatal(err)
 			}
-		default:
-			hot := random(r.IntN(handover.HotBytes + 1))
-			records.Put(i, hot)
-			want[i] = content{hot, want[i].cold}
-		}
-		if step%997 == 0 {
-			m = reopen(t, m)
-			records = m.Records(0)
-			checkRecords(t, records, want)
 		}
 	}
-	checkRecords(t, records, want)
-	used := 0
-	for _, c := range want {
-		used += (len(c.cold) + handover.BlockBytes - 1) / handover.BlockBytes
-	}
-	if got := records.FreeBlocks(); got != blocks-used {
-		t.Errorf("%d blocks are free, not %d", got, blocks-used)
+	if full == 0 || turn < 1<<32 || records.Committed() != turn {
+		t.Errorf("%d times full, turn %d, not %d", full, records.Committed(), turn)
 	}
 	for i := range 64 {
 		records.Clear(i)
 	}
-	if got := records.FreeBlocks(); got != blocks {
-		t.Errorf("%d blocks are free, not %d", got, blocks)
+	records.Commit()
+	if got := records.FreeBlocks(); got != model.blocks {
+		t.Errorf("%d blocks are free, not %d", got, model.blocks)
 	}
-	if hot, cold, err := m.Records(1).Get(5, nil, nil); err != nil || string(hot) != "not to be touched" || len(cold) != 1000 {
+	if hot, cold, err := reopen(t, m).Records(1).Get(5, nil, nil); err != nil || string(hot) != "not to be touched" || len(cold) != 1000 {
 		t.Errorf("the other shard: %q %d %v", hot, len(cold), err)
 	}
-	if full == 0 {
-		t.Error("there was always room")
+}
+
+// get returns what a reader finds, for comparison.
+func get(r *handover.Records, i int) string {
+	hot, cold, err := r.Get(i, nil, nil)
+	if errors.Is(err, handover.ErrNoRecord) {
+		return "-"
+	}
+	return fmt.Sprintf("%s %s %v", hot, cold, err)
+}
+
+// A turn is found as a whole or not at all, as often as it writes the same record.
+func TestTurns(t *testing.T) {
+	m := newMemory(t, handover.Geometry{Shards: 1, Records: 4, Blocks: 4})
+	records, reader := m.Records(0), reopen(t, m).Records(0)
+	put := func(i int, hot, cold string) {
+		t.Helper()
+		if !records.PutAll(i, []byte(hot), []byte(cold)) {
+			t.Fatalf("no room for %s", cold)
+		}
+	}
+	for turn, tc := range []struct {
+		do   func()
+		want string // of records 0, 1, 2
+		free int
+	}{
+		{func() {}, "-,-,-", 4},
+		{func() { put(0, "a", "b"); records.Put(1, []byte("c")) }, "a b <nil>,c  <nil>,-", 3},
+		{func() {}, "a b <nil>,c  <nil>,-", 3},
+		{func() { put(0, "A", "B"); put(0, "D", "E"); records.Put(0, []byte("F")); records.Clear(1) }, "F E <nil>,-,-", 3},
+		{func() { records.Put(0, []byte("G")); put(0, "H", ""); records.Put(0, []byte("I")) }, "I  <nil>,-,-", 4},
+		{func() { put(2, "a", "b"); records.Clear(2); records.Clear(2) }, "I  <nil>,-,-", 4},
+		{func() { records.Clear(0); put(0, "J", "K"); put(2, "L", "M") }, "J K <nil>,-,L M <nil>", 2},
+		{func() { records.Clear(0); records.Put(0, []byte("N")); records.Clear(2) }, "N  <nil>,-,-", 4},
+	} {
+		look := func() string { return strings.Join([]string{get(reader, 0), get(reader, 1), get(reader, 2)}, ",") }
+		before := look()
+		tc.do()
+		if got := look(); got != before {
+			t.Errorf("turn %d: before its end %s became %s", turn+1, before, got)
+		}
+		if own := get(records, 0); own != get(reader, 0) {
+			t.Errorf("turn %d: the writer finds %s", turn+1, own)
+		}
+		records.Commit()
+		if got := look(); got != tc.want || records.FreeBlocks() != tc.free || reader.Committed() != uint64(turn+1) {
+			t.Errorf("turn %d: %s and %d free, not %s and %d; committed %d", turn+1, got, records.FreeBlocks(), tc.want, tc.free, reader.Committed())
+		}
+	}
+}
+
+// What another process wrote is only read.
+func TestMemoryOfAnotherIsRead(t *testing.T) {
+	m := newMemory(t, handover.Geometry{Shards: 1, Records: 1, Blocks: 1})
+	records := reopen(t, m).Records(0)
+	for name, f := range map[string]func(){
+		"Put":    func() { records.Put(0, nil) },
+		"PutAll": func() { records.PutAll(0, nil, nil) },
+		"Clear":  func() { records.Clear(0) },
+		"Commit": records.Commit,
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s wrote", name)
+				}
+			}()
+			f()
+		}()
+	}
+}
+
+func TestRetire(t *testing.T) {
+	m := newMemory(t, handover.Geometry{Shards: 1})
+	next := reopen(t, m)
+	for _, tc := range []struct {
+		do   func()
+		want bool
+	}{{func() {}, false}, {m.Retire, true}, {m.Retire, true}, {m.Unretire, false}, {next.Retire, true}} {
+		tc.do()
+		if m.Retired() != tc.want || next.Retired() != tc.want || reopen(t, m).Retired() != tc.want {
+			t.Errorf("retired is %v, %v", m.Retired(), next.Retired())
+		}
 	}
 }
 
@@ -129,6 +268,7 @@ func TestRecordsAppend(t *testing.T) {
 		t.Errorf("%d of %d", records.Used(), records.Len())
 	}
 	records.PutAll(1, []byte("hot"), []byte("cold"))
+	records.Commit()
 	hot, cold, err := records.Get(1, []byte("a"), []byte("b"))
 	if string(hot) != "ahot" || string(cold) != "bcold" || err != nil {
 		t.Errorf("%q %q %v", hot, cold, err)
@@ -161,6 +301,8 @@ func TestDamagedMemory(t *testing.T) {
 		for ring.Free() > 100 {
 			ring.Append(make([]byte, r.IntN(100)))
 		}
+		records.Commit()
+		ring.PutNote([]byte("note"))
 		var st unix.Stat_t
 		if err := unix.Fstat(m.FD(), &st); err != nil {
 			t.Fatal(err)
@@ -173,18 +315,21 @@ func TestDamagedMemory(t *testing.T) {
 			}
 			_, _ = unix.Pwrite(m.FD(), []byte{byte(r.Uint32())}, 4096+at)
 		}
-		again := m.Records(0)
+		next := reopen(t, m)
+		again := next.Records(0)
 		for i := range 16 {
 			hot, cold, err := again.Get(i, nil, nil)
 			if err == nil && (len(hot) != 1 || hot[0] != byte(i) || bytes.Count(cold, hot) != len(cold)) {
 				t.Errorf("record %d: %v and %d bytes", i, hot, len(cold))
 			}
-			again.PutAll(i, nil, make([]byte, 300))
 		}
-		if err := m.Ring(0, 0).Each(func(_, _, _ uint64, body []byte) {}); err != nil && !errors.Is(err, handover.ErrBadRing) {
+		if err := next.Ring(0, 0).Each(func(_, _, _ uint64, body []byte) {}); err != nil && !errors.Is(err, handover.ErrBadRing) {
 			t.Error(err)
 		}
-		_ = m.Close()
+		if note := next.Ring(0, 0).Note(); note != nil && string(note) != "note" {
+			t.Errorf("note %q", note)
+		}
+		_, _ = next.Close(), m.Close()
 	}
 }
 
@@ -219,6 +364,7 @@ func TestMemoryIsSparse(t *testing.T) {
 	m := newMemory(t, handover.Geometry{Shards: 2, Records: 1 << 20, Blocks: 1 << 20, Rings: 4, RingBytes: 1 << 20})
 	r := m.Records(0)
 	r.PutAll(17, []byte("hot"), []byte("cold"))
+	r.Commit()
 	reopen(t, m).Records(0)
 	var st unix.Stat_t
 	if err := unix.Fstat(m.FD(), &st); err != nil {
@@ -226,109 +372,5 @@ func TestMemoryIsSparse(t *testing.T) {
 	}
 	if got := st.Blocks * 512; got > 64<<10 {
 		t.Errorf("%d bytes for one record", got)
-	}
-}
-
-func TestRing(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	r := rand.New(rand.NewPCG(seed, 1))
-	m := newMemory(t, handover.Geometry{Shards: 1, Rings: 2, RingBytes: 8192})
-	ring := m.Ring(0, 1)
-	type entry struct {
-		at, end, mark uint64
-		body          []byte
-	}
-	var want []entry
-	check := func() {
-		t.Helper()
-		i := 0
-		err := reopen(t, m).Ring(0, 1).Each(func(at, end, mark uint64, body []byte) {
-			if i >= len(want) || want[i].at != at || want[i].end != end || want[i].mark != mark || !bytes.Equal(want[i].body, body) {
-				t.Fatalf("entry %d: %d to %d, mark %d, %d bytes", i, at, end, mark, len(body))
-			}
-			i++
-		})
-		if err != nil || i != len(want) {
-			t.Fatalf("%d of %d entries, %v", i, len(want), err)
-		}
-	}
-	full := 0
-	for step := range 20_000 {
-		switch r.IntN(4) {
-		case 0, 1:
-			body := make([]byte, r.IntN(900))
-			for i := range body {
-				body[i] = byte(step)
-			}
-			cut := r.IntN(len(body) + 1)
-			free := ring.Free()
-			at, end, ok := ring.Append(body[:cut], body[cut:])
-			if ok {
-				want = append(want, entry{at, end, 0, body})
-			} else if full++; free > 2*len(body)+100 {
-				t.Fatalf("%d bytes do not go in, %d are free", len(body), free)
-			}
-		case 2:
-			if len(want) > 0 {
-				e := &want[r.IntN(len(want))]
-				e.mark = r.Uint64()
-				ring.SetMark(e.at, e.mark)
-			}
-		case 3:
-			if len(want) > 0 {
-				n := r.IntN(len(want))
-				ring.Release(want[n].end)
-				want = want[n+1:]
-			}
-		}
-		if step%499 == 0 {
-			check()
-		}
-	}
-	check()
-	if full == 0 {
-		t.Error("it was never full")
-	}
-	if _, _, ok := ring.Append(make([]byte, 4097)); ok {
-		t.Error("more than half of the ring in one entry")
-	}
-	ring.Reset()
-	want = nil
-	check()
-}
-
-func BenchmarkRecordsPut(b *testing.B) {
-	records := newMemory(b, handover.Geometry{Shards: 1, Records: 15000, Blocks: 15100}).Records(0)
-	hot, cold := make([]byte, 80), make([]byte, 150)
-	for i := range records.Len() {
-		records.PutAll(i, hot, cold)
-	}
-	b.Run("hot", func(b *testing.B) {
-		b.ReportAllocs()
-		for i := 0; b.Loop(); i++ {
-			records.Put(i%15000, hot)
-		}
-	})
-	b.Run("all", func(b *testing.B) {
-		b.ReportAllocs()
-		for i := 0; b.Loop(); i++ {
-			if !records.PutAll(i%15000, hot, cold) {
-				b.Fatal("full")
-			}
-		}
-	})
-}
-
-func BenchmarkRing(b *testing.B) {
-	ring := newMemory(b, handover.Geometry{Shards: 1, Rings: 1, RingBytes: 1 << 20}).Ring(0, 0)
-	body := make([]byte, 150)
-	b.ReportAllocs()
-	for b.Loop() {
-		_, end, ok := ring.Append(body)
-		if !ok {
-			b.Fatal("full")
-		}
-		ring.Release(end)
 	}
 }

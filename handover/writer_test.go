@@ -1,12 +1,16 @@
 package handover_test
 
 import (
+	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"runtime"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -15,48 +19,211 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// playWriter writes records and a ring for ever: whoever looks must find each as a whole.
-func playWriter() int {
-	m, err := handover.OpenMemory(3)
-	if err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	records, ring := m.Records(0), m.Ring(0, 0)
-	cold := make([]byte, 2000)
-	var ends []uint64
-	for n := uint64(1); ; n++ {
-		var hot [handover.HotBytes]byte
-		for i := 0; i < len(hot); i += 8 {
-			binary.NativeEndian.PutUint64(hot[i:], n)
-		}
-		i := int(n % 8)
-		if n%3 == 0 {
-			c := cold[:8*(n%200)]
-			for j := 0; j < len(c); j += 8 {
-				binary.NativeEndian.PutUint64(c[j:], n)
+// A script is what a writer does, turn after turn, known from its seed: the process that is killed does it to a Memory, and who
+// looks at what it left does it to a model.
+type script struct {
+	r                  *rand.Rand
+	table              []byte // what all bytes are cut from: most of the time is to be spent with writing them
+	appended, released int    // entries of ring 0
+	sent               int    // entries of ring 1
+}
+
+type deed struct {
+	kind      byte // put, all, clear; ring 0's append, and ring 1's; after the turn, to ring 0: mark, release, note
+	n         int  // record, or number of an entry
+	hot, cold []byte
+	mark      uint64
+}
+
+const (
+	scriptRecords = 8
+	scriptCold    = 3 * handover.BlockBytes
+	scriptBlocks  = (2*scriptRecords + 1) * 3 // two versions of each, and the next of one
+	sentBehind    = 5                         // entries of ring 1 that its sender keeps
+)
+
+func newScript(seed uint64) *script {
+	r := rand.New(rand.NewPCG(seed, 2))
+	return &script{r: r, table: randomBytes(r, 16<<10)}
+}
+
+// bytes returns less than n bytes.
+func (s *script) bytes(n int) []byte {
+	n = s.r.IntN(n)
+	at := s.r.IntN(len(s.table) - n)
+	return s.table[at : at+n]
+}
+
+// turn returns the deeds of the next turn, and those that come one by one after its end.
+func (s *script) turn() (during, after []deed) {
+	for range s.r.IntN(20) {
+		d := deed{kind: "ppppaaacrs"[s.r.IntN(10)], n: s.r.IntN(scriptRecords)}
+		switch d.kind {
+		case 'p', 'a':
+			d.hot = s.bytes(handover.HotBytes + 1)
+		case 'r':
+			if s.appended-s.released >= 16 {
+				continue
 			}
-			copy(hot[8:16], "cold now")
-			records.PutAll(i, hot[:], c)
-		} else {
-			records.Put(i, hot[:])
+			d.hot = s.bytes(200)
+			s.appended++
+		case 's':
+			s.sent++
+			d.n, d.hot = s.sent, binary.NativeEndian.AppendUint64(nil, uint64(s.sent))
 		}
-		if n%50 == 0 {
-			records.Clear(int(n/50) % 8)
+		if d.kind == 'a' {
+			d.cold = s.bytes(scriptCold + 1)
 		}
-		at, end, ok := ring.Append(hot[:8], hot[:n%80])
-		if ok {
-			ring.SetMark(at, n)
-			ends = append(ends, end)
+		during = append(during, d)
+	}
+	for range s.r.IntN(6) {
+		d := deed{kind: "mln"[s.r.IntN(3)], mark: s.r.Uint64()}
+		switch d.kind {
+		case 'm', 'l':
+			if s.appended == s.released {
+				continue
+			}
+			d.n = s.released + s.r.IntN(s.appended-s.released)
+			if d.kind == 'l' {
+				s.released = d.n + 1
+			}
+		case 'n':
+			d.hot = s.bytes(handover.NoteBytes + 1)
 		}
-		if len(ends) > 20 {
-			ring.Release(ends[5])
-			ends = ends[6:]
+		after = append(after, d)
+	}
+	return during, after
+}
+
+// writer does a script to a Memory.
+type writer struct {
+	records *handover.Records
+	rings   [2]*handover.Ring
+	entries [][2]uint64 // of ring 0: where each begins and ends
+	send    chan [2]uint64
+	unsent  [][2]uint64 // of ring 1, not committed
+}
+
+func (w *writer) do(d deed) {
+	ok := true
+	switch d.kind {
+	case 'p':
+		w.records.Put(d.n, d.hot)
+	case 'a':
+		ok = w.records.PutAll(d.n, d.hot, d.cold)
+	case 'c':
+		w.records.Clear(d.n)
+	case 'r':
+		var e [2]uint64
+		e[0], e[1], ok = w.rings[0].Append(d.hot)
+		w.entries = append(w.entries, e)
+	case 's':
+		for w.rings[1].Free() < 1000 { // its sender is behind
+			runtime.Gosched()
+		}
+		var e [2]uint64
+		e[0], e[1], ok = w.rings[1].Append(d.hot)
+		w.unsent = append(w.unsent, e)
+	case 'm':
+		w.rings[0].SetMark(w.entries[d.n][0], d.mark)
+	case 'l':
+		w.rings[0].Release(w.entries[d.n][1])
+	case 'n':
+		w.rings[0].PutNote(d.hot)
+	}
+	if !ok {
+		panic(fmt.Sprintf("no room for %c", d.kind))
+	}
+}
+
+// commit ends a turn; what it has for ring 1 is sent then.
+func (w *writer) commit() {
+	w.records.Commit()
+	for _, e := range w.unsent {
+		w.send <- e
+	}
+	w.unsent = w.unsent[:0]
+}
+
+// sender is the other thread of ring 1: it marks an entry, notes it, and lets go of one that is older.
+func (w *writer) sender() {
+	var list [][2]uint64
+	for e := range w.send {
+		list = append(list, e)
+		n := uint64(len(list))
+		w.rings[1].SetMark(e[0], 3*n)
+		w.rings[1].PutNote(bytes.Repeat(binary.NativeEndian.AppendUint64(nil, n), 1+int(n%100)))
+		if n > sentBehind {
+			w.rings[1].Release(list[n-1-sentBehind][1])
 		}
 	}
 }
 
-// A writer is killed at any instruction; what it left is whole.
+// playWriter does a script for ever, in a memory of its own.
+func playWriter() int {
+	seed, err := strconv.ParseUint(os.Args[1], 10, 64)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	m, err := handover.NewMemory(handover.Geometry{Shards: 1, Records: scriptRecords, Blocks: scriptBlocks, Rings: 2, RingBytes: 8192})
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	w := &writer{records: m.Records(0), rings: [2]*handover.Ring{m.Ring(0, 0), m.Ring(0, 1)}, send: make(chan [2]uint64, 100)}
+	go w.sender()
+	fmt.Println(m.FD())
+	for s := newScript(seed); ; {
+		during, after := s.turn()
+		for _, d := range during {
+			w.do(d)
+		}
+		w.commit()
+		for _, d := range after {
+			w.do(d)
+		}
+	}
+}
+
+// written is what a script's records and ring 0 should be.
+type written struct {
+	records map[int]content
+	entries []ringEntry // all that ever were
+	first   int         // of those that are there
+	note    []byte
+	sent    int
+}
+
+func (w *written) do(d deed) {
+	switch d.kind {
+	case 'p':
+		w.records[d.n] = content{d.hot, w.records[d.n].cold}
+	case 'a':
+		w.records[d.n] = content{d.hot, d.cold}
+	case 'c':
+		delete(w.records, d.n)
+	case 'r':
+		w.entries = append(w.entries, ringEntry{body: d.hot})
+	case 's':
+		w.sent = d.n
+	case 'm':
+		w.entries[d.n].mark = d.mark
+	case 'l':
+		w.first = d.n + 1
+	case 'n':
+		w.note = d.hot
+	}
+}
+
+// matches says whether ring 0 is as it should be.
+func (w *written) matches(list []ringEntry, note []byte) bool {
+	return bytes.Equal(note, w.note) && (note == nil) == (w.note == nil) &&
+		slices.EqualFunc(list, w.entries[w.first:], func(a, b ringEntry) bool { return a.mark == b.mark && bytes.Equal(a.body, b.body) })
+}
+
+// A writer is killed at any instruction. What it left is, to the byte, what its last committed turn left, and of what came one by
+// one since a beginning.
 func TestKilledWriter(t *testing.T) {
 	exe, err := os.Executable()
 	if err != nil {
@@ -65,67 +232,156 @@ func TestKilledWriter(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 1))
-	m := newMemory(t, handover.Geometry{Shards: 1, Records: 8, Blocks: 100, Rings: 1, RingBytes: 8192})
-	last := uint64(0)
+	turns, torn := uint64(0), 0
 	for range 40 {
-		fd, err := unix.Dup(m.FD())
-		if err != nil {
-			t.Fatal(err)
+		script := r.Uint64()
+		m := killedWriter(t, exe, script, time.Duration(r.IntN(8000))*time.Microsecond)
+		want := checkWritten(t, m, script)
+		checkSent(t, m.Ring(0, 1), want.sent)
+		turns += m.Records(0).Committed()
+		if m.Records(0).Used() > 0 && openTurn(t, m) {
+			torn++
 		}
-		f := os.NewFile(uintptr(fd), "memory")
-		cmd := &exec.Cmd{Path: exe, Args: []string{"writer"}, ExtraFiles: []*os.File{f}, Stdout: os.Stderr}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		_ = f.Close()
-		time.Sleep(5*time.Millisecond + time.Duration(r.IntN(5000))*time.Microsecond) // not waited for: it is killed somewhere
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		last = checkWritten(t, reopen(t, m))
-		m.Ring(0, 0).Reset()
+		_ = m.Close()
 	}
-	if last == 0 {
-		t.Error("nothing was ever written")
+	t.Logf("%d turns, %d of 40 killed within one", turns, torn)
+	if turns == 0 || torn == 0 {
+		t.Error("nobody was killed at work")
 	}
 }
 
-func checkWritten(t *testing.T, m *handover.Memory) (last uint64) {
+// killedWriter returns what a writer left that was killed after so long.
+func killedWriter(t *testing.T, exe string, script uint64, after time.Duration) *handover.Memory {
 	t.Helper()
-	records := m.Records(0)
-	for i := range 8 {
-		hot, cold, err := records.Get(i, nil, nil)
-		if errors.Is(err, handover.ErrNoRecord) {
-			continue
-		}
-		if err != nil || len(hot) != handover.HotBytes {
-			t.Fatalf("record %d: %d bytes, %v", i, len(hot), err)
-		}
-		n := binary.NativeEndian.Uint64(hot)
-		for j := 16; j < len(hot); j += 8 {
-			if binary.NativeEndian.Uint64(hot[j:]) != n {
-				t.Fatalf("record %d: %d beside %d", i, binary.NativeEndian.Uint64(hot[j:]), n)
-			}
-		}
-		for j := 8; j < len(cold); j += 8 {
-			if binary.NativeEndian.Uint64(cold[j:]) != binary.NativeEndian.Uint64(cold) {
-				t.Fatalf("record %d: cold bytes of two writes", i)
-			}
-		}
-		if string(hot[8:16]) == "cold now" && (len(cold) != 8*int(n%200) || len(cold) > 0 && binary.NativeEndian.Uint64(cold) != n) {
-			t.Fatalf("record %d: hot bytes of %d, and %d cold ones of another write", i, n, len(cold))
-		}
-		last = max(last, n)
-	}
-	before := uint64(0)
-	err := m.Ring(0, 0).Each(func(_, _, mark uint64, body []byte) {
-		n := binary.NativeEndian.Uint64(body)
-		if len(body) != 8+int(n%80) || mark != 0 && mark != n || before != 0 && n <= before {
-			t.Fatalf("an entry of %d bytes, number %d behind %d, mark %d", len(body), n, before, mark)
-		}
-		before = n
-	})
+	out, in, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return last
+	defer func() { _ = out.Close() }()
+	cmd := &exec.Cmd{Path: exe, Args: []string{"writer", fmt.Sprint(script)}, Stdout: in, Stderr: os.Stderr}
+	err = cmd.Start()
+	_ = in.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}()
+	_ = out.SetReadDeadline(time.Now().Add(patience))
+	n := 0
+	if _, err := fmt.Fscan(out, &n); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.Open(fmt.Sprintf("/proc/%d/fd/%d", cmd.Process.Pid, n), unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := handover.OpenMemory(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(after) // not waited for: it is killed somewhere
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	return m
+}
+
+// openTurn says whether a record has a half of a turn that was not committed.
+func openTurn(t *testing.T, m *handover.Memory) bool {
+	t.Helper()
+	halves := make([]byte, 256*scriptRecords)
+	if _, err := unix.Pread(m.FD(), halves, 8192); err != nil {
+		t.Fatal(err)
+	}
+	for at := 0; at < len(halves); at += 128 {
+		if binary.NativeEndian.Uint64(halves[at:]) > m.Records(0).Committed() {
+			return true
+		}
+	}
+	return false
+}
+
+func checkWritten(t *testing.T, m *handover.Memory, seed uint64) *written {
+	t.Helper()
+	s, w := newScript(seed), &written{records: map[int]content{}}
+	records := m.Records(0)
+	var after []deed
+	for range records.Committed() {
+		for _, d := range after {
+			w.do(d)
+		}
+		var during []deed
+		during, after = s.turn()
+		for _, d := range during {
+			w.do(d)
+		}
+	}
+	checkRecords(t, records, w.records)
+	var list []ringEntry
+	if err := m.Ring(0, 0).Each(func(at, end, mark uint64, body []byte) {
+		list = append(list, ringEntry{at, end, mark, body})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	note := m.Ring(0, 0).Note()
+	for !w.matches(list, note) {
+		if len(after) == 0 {
+			t.Fatalf("turn %d: ring 0 has %d entries, %d in the end; note of %d bytes, %d in the end; records %v",
+				records.Committed(), len(list), len(w.entries)-w.first, len(note), len(w.note), slices.Sorted(maps.Keys(w.records)))
+		}
+		w.do(after[0])
+		after = after[1:]
+	}
+	return w
+}
+
+// checkSent looks at ring 1, of which sent entries are committed: its other thread was anywhere behind them.
+func checkSent(t *testing.T, ring *handover.Ring, sent int) {
+	t.Helper()
+	noted := 0
+	if note := ring.Note(); note != nil {
+		noted = int(binary.NativeEndian.Uint64(note))
+		if !bytes.Equal(note, bytes.Repeat(note[:8], 1+noted%100)) {
+			t.Fatalf("a note of %d bytes, number %d", len(note), noted)
+		}
+	}
+	first, last := 0, 0
+	if err := ring.Each(func(_, _, mark uint64, body []byte) {
+		n := int(binary.NativeEndian.Uint64(body))
+		if first == 0 {
+			first = n
+		} else if n != last+1 {
+			t.Fatalf("entry %d after %d", n, last)
+		}
+		last = n
+		if mark != 0 && mark != uint64(3*n) || mark == 0 && n <= noted || mark != 0 && n > noted+1 {
+			t.Fatalf("entry %d has the mark %d, and %d is noted", n, mark, noted)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	released := max(noted-sentBehind, 0)
+	if last != sent && sent > 0 || noted > sent || first > released+1 || sent > 0 && first < max(released, 1) {
+		t.Fatalf("entries %d to %d of %d, %d noted", first, last, sent, noted)
+	}
+}
+
+// A comparison that finds everything right would be of no use.
+func TestWrittenMatches(t *testing.T) {
+	w := &written{entries: []ringEntry{{body: []byte("a")}, {body: []byte("b"), mark: 7}}, first: 1, note: []byte{}}
+	if !w.matches([]ringEntry{{body: []byte("b"), mark: 7, at: 5}}, []byte{}) {
+		t.Error("the same is different")
+	}
+	for _, tc := range []struct {
+		list []ringEntry
+		note []byte
+	}{
+		{nil, []byte{}}, {[]ringEntry{{body: []byte("b"), mark: 8}}, []byte{}}, {[]ringEntry{{body: []byte("b"), mark: 7}}, nil},
+		{[]ringEntry{{body: []byte("b"), mark: 7}}, []byte("x")},
+	} {
+		if w.matches(tc.list, tc.note) {
+			t.Errorf("%+v is the same", tc)
+		}
+	}
 }

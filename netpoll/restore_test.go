@@ -67,9 +67,20 @@ func (k *keptLoop) note(touched []netpoll.Conn) {
 			k.deposit.Add(key(k.loop.Number(), c), k.loop.FD(c))
 		}
 	}
+	k.records.Commit()
 	if k.deposit.Flush() {
 		panic("there is another keeper")
 	}
+}
+
+// noteAll writes what the loop goes on with to a memory that has nothing yet.
+func (k *keptLoop) noteAll() {
+	var all []netpoll.Conn
+	for c := range k.loop.Connections() {
+		k.added[c], k.cold[c] = true, true
+		all = append(all, c)
+	}
+	k.note(all)
 }
 
 // restoration pairs what a keeper has with the records.
@@ -126,16 +137,20 @@ func serveKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg := netpoll.Config{Loops: keptLoops, HighWater: 3000, MaxConns: 1000}
-	var m *handover.Memory
-	if w.Memory < 0 {
-		if m, err = handover.NewMemory(handover.Geometry{Shards: keptLoops, Records: cfg.MaxConns, Blocks: 1 << 16}); err == nil {
-			err = k.Share(m.FD(), true)
-		}
-	} else if m, err = handover.OpenMemory(w.Memory); err == nil {
-		cfg.Restore, err = restoration(keptLoops, m, k)
-	}
+	m, err := handover.NewMemory(handover.Geometry{Shards: keptLoops, Records: cfg.MaxConns, Blocks: 1 << 16})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if w.Memory >= 0 {
+		old, err := handover.OpenMemory(w.Memory)
+		if err == nil {
+			cfg.Restore, err = restoration(keptLoops, old, k)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		old.Retire()
+		_ = old.Close()
 	}
 	var kept []*keptLoop
 	cfg.Note = func(l *netpoll.Loop, touched []netpoll.Conn) { kept[l.Number()].note(touched) }
@@ -143,9 +158,6 @@ func serveKept(t *testing.T) {
 		echoFrames(h)
 		l := newKeptLoop(h.loop, m, k)
 		kept = append(kept, l)
-		for c := range h.loop.Connections() {
-			l.added[c], l.cold[c] = true, true
-		}
 		h.closed = func(c netpoll.Conn, _ error) { l.closed(c) }
 	})
 	if g.Dropped() != 0 {
@@ -156,7 +168,11 @@ func serveKept(t *testing.T) {
 	}
 	n := 0
 	for _, l := range kept {
+		l.noteAll()
 		n += len(l.added)
+	}
+	if err := k.Share(m.FD(), w.Memory < 0); err != nil {
+		t.Fatal(err)
 	}
 	g.Start()
 	fmt.Printf("serves %d %d\n", n, g.Torn())
