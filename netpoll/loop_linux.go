@@ -143,7 +143,7 @@ func (l *Loop) turn() {
 	l.work.wait = l.handler.Turn(l.now)
 	l.flushDirty()
 	l.expire()
-	if len(l.work.noted) != 0 {
+	if l.group.cfg.Note != nil {
 		l.tellNoted()
 	}
 }

@@ -68,9 +68,9 @@ type Config struct {
 	Queues  SteerMap
 	Steered func(l ListenerSteering)
 
-	// Note, unless nil, is told at the end of each turn, when its output is sent, which connections are not as they were: opened or
-	// ended (Open tells), read from, written to, paused or resumed. Each is named once, and those that ended may be. It is called
-	// on the loop's thread and may ask the loop, but change nothing.
+	// Note, unless nil, is called at the end of each turn, when its output is sent, and told which connections are not as they
+	// were: opened or ended (Open tells), read from, written to, paused or resumed; none may be. Each is named once, and those
+	// that ended may be. It is called on the loop's thread and may ask the loop, but change no connection.
 	Note func(l *Loop, touched []Conn)
 
 	// Inherit is what the group goes on with, nil for nothing. Until Start it touches nothing of that.

@@ -18,6 +18,8 @@ type Restoration struct {
 	// Check returns an error for a connection that went on after its record was written: it is given the bytes read and written
 	// according to that. Such a connection is closed. Unix sockets, which nobody can say that of, should get an error as well.
 	Check func(fd int, read, written uint32) error
+	// Strays are descriptors of connections that nothing is known of. They are closed as well, unless New fails.
+	Strays []int
 }
 
 // Kept is a connection that somebody else held open, with the record of it that AppendConn wrote last. The group takes the

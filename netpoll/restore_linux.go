@@ -3,6 +3,7 @@ package netpoll
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,7 +39,7 @@ func (g *Group) prepareRevival() error {
 	case len(in.Loops) != g.cfg.Loops:
 		return fmt.Errorf("netpoll: there are to be %d loops, and the connections of %d are to be gone on with", g.cfg.Loops, len(in.Loops))
 	}
-	g.revived = &revived{from: in}
+	g.revived = &revived{from: in, doomed: slices.Clone(in.Strays)}
 	return nil
 }
 
