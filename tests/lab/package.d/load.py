@@ -1,17 +1,22 @@
 """Links to a gateway without a Manager, and knocks: python3 load.py ADDRESS PORT LINKS STOPFILE
 
 Says "ready" when all links are open and answered a heartbeat. Until STOPFILE is there it knocks: connects, has a heartbeat
-answered, and closes. Then it asks all links for a heartbeat once more, and says what was lost.
+answered, and closes; and every few seconds it asks each link for a heartbeat, as a client does that does not want to be taken for
+dead. At last it asks all links once more, and says what was lost.
 """
 import os
+import resource
 import socket
 import sys
 import threading
 import time
 
 address, port, links, stop = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-PATIENCE = 8  # seconds
+PATIENCE = 25  # seconds; the machine may be busy with other things
+BEAT = 5  # seconds; the gateway gives up who is silent for 30
 BYE = 6
+_, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
 
 def connect():
@@ -42,12 +47,28 @@ def alive(link):
             raise EOFError("BYE")
 
 
-lost, reasons = 0, set()
-held = [connect() for _ in range(links)]
-for link in held:
-    alive(link)
-
+lost, reasons = set(), set()
 knocks, refused, broken, slowest = 0, 0, 0, 0.0
+
+
+def beat(held):
+    """Asks each link for a heartbeat."""
+    for link in held:
+        if link in lost:
+            continue
+        try:
+            alive(link)
+        except (OSError, EOFError) as e:
+            lost.add(link)
+            reasons.add(f"link: {e}")
+
+
+def beats(held):
+    while not os.path.exists(stop):
+        began = time.monotonic()
+        beat(held)
+        while time.monotonic() - began < BEAT and not os.path.exists(stop):
+            time.sleep(0.1)
 
 
 def knock():
@@ -72,19 +93,24 @@ def knock():
         time.sleep(0.002)  # the box needs the processor too
 
 
+held = []
+while len(held) < links:  # each lot has its heartbeat before the next one is opened: the first are not silent for long
+    lot = [connect() for _ in range(min(500, links - len(held)))]
+    for link in lot:
+        alive(link)
+    held += lot
+    if len(held) % 2500 == 0:
+        for link in held:
+            alive(link)
+
 print("ready", flush=True)
-workers = [threading.Thread(target=knock) for _ in range(2)]
+workers = [threading.Thread(target=knock) for _ in range(2)] + [threading.Thread(target=beats, args=(held,))]
 for w in workers:
     w.start()
 for w in workers:
     w.join()
-for link in held:
-    try:
-        alive(link)
-    except (OSError, EOFError) as e:
-        lost += 1
-        reasons.add(f"link: {e}")
+beat(held)
 if os.environ.get("VERBOSE") or lost or refused or broken:
     print("why:", "; ".join(sorted(reasons)))
 print(f"slowest {slowest * 1000:.0f} ms, {knocks} knocks")
-print(f"{lost} of {links} links lost, {refused} refused, {broken} broken" + ("" if knocks else ", no knocks"))
+print(f"{len(lost)} of {links} links lost, {refused} refused, {broken} broken" + ("" if knocks else ", no knocks"))
