@@ -32,6 +32,7 @@ type Batch struct {
 	home   *outlet // where it was sent, and returns to
 	charge int     // bytes counted against the bound
 	owned  bool    // refs counts the owner
+	place  place   // in the ring of its outlet
 	next   *Batch  // in a list or chain
 
 	refs atomic.Int32

@@ -14,8 +14,11 @@ const sendPatience = 10 * time.Millisecond
 // ErrHeld is what Deliver returns while the relay is held for a successor; nothing of the batch was delivered.
 var ErrHeld = errors.New("relay: held for a successor")
 
+// errOpen is why Freeze finds no state that a successor could go on from.
+var errOpen = errors.New("relay: a turn is not committed")
+
 // Hold has the receivers, the news of Managers and the Inlets deliver nothing more; what is being delivered when it is
-// called ends whole, for which the shards must go on to call Next. After nil, Pending of a Port turns false once its shard
+// called ends whole, for which the shards must go on to call Next, and Commit. After nil, Pending of a Port turns false once its shard
 // has taken what there is, but for EventRoom, which the successor tells anyway. After an error, which is that of ctx, Thaw
 // must follow. Batches go on to be sent.
 func (r *Relay) Hold(ctx context.Context) error {
@@ -41,8 +44,9 @@ func (r *Relay) Hold(ctx context.Context) error {
 }
 
 // Freeze has the senders stand, after Hold, so that AppendState finds everything where it stays. The shards must stand as
-// well, have flushed (a batch from Take that was not sent is nobody's) and have taken every event. A Manager that takes
-// nothing is not waited for for long: its stream is broken off. After an error, which is that of ctx, Thaw must follow.
+// well, have flushed (a batch from Take that was not sent is nobody's), have taken every event and, with Options.Rings, have committed
+// their last turn. A Manager that takes
+// nothing is not waited for for long: its stream is broken off. After an error, which is that of ctx or about a turn that is not committed, Thaw must follow.
 func (r *Relay) Freeze(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -67,10 +71,20 @@ func (r *Relay) Freeze(ctx context.Context) error {
 			return fmt.Errorf("freeze manager %s, shard %d: %w", s.address, s.port.shard, err)
 		}
 	}
+	for _, p := range r.ports {
+		if p.open() {
+			return fmt.Errorf("%w: shard %d", errOpen, p.shard)
+		}
+	}
 	for _, s := range r.streams {
 		s.mu.Lock()
+		s.collect(time.Now())
 		s.drain()
+		open := s.state.tickets.first != nil
 		s.mu.Unlock()
+		if open {
+			return fmt.Errorf("%w: manager %s, shard %d", errOpen, s.address, s.port.shard)
+		}
 	}
 	r.frozen = true
 	return nil

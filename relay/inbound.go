@@ -11,6 +11,7 @@ type inbound struct {
 	b      []byte
 	charge int      // bytes counted in the quota of the shard that has it
 	binds  *binding // where it is counted, if it holds a bind
+	part            // of which Downstream
 }
 
 func newBuffers() *sync.Pool {
@@ -23,6 +24,11 @@ func recycle(pool *sync.Pool, in *inbound) {
 	if in.binds != nil {
 		in.binds.done.Add(1)
 		in.binds = nil
+	}
+	in.part = part{slips: in.slips}
+	if in.slips != nil {
+		in.slips.Put(in)
+		return
 	}
 	if cap(in.b) <= keepCap {
 		in.b = in.b[:0]

@@ -78,7 +78,7 @@ func TestReceiptsOwed(t *testing.T) {
 		t.Fatalf("a repeated batch: %+v", in)
 	}
 	in.restart()
-	if in != (inbox{}) {
+	if in != (inbox{base: receiptBatches}) {
 		t.Fatalf("after restart: %+v", in)
 	}
 }

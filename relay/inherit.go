@@ -16,6 +16,19 @@ type Inheritance struct {
 	Version uint16 // of State
 	State   []byte // of the predecessor's AppendState; empty: nothing is known. New keeps nothing of it
 	Resumed bool   // the links are those of the predecessor, which the Managers are told
+
+	// Carried is, after a crash, how far the shards had carried out what came: what Port.Carried told of the turns that were
+	// committed. What of that is repeated is left out. The Ports tell it again, for the next memory.
+	Carried []Carried
+}
+
+// Carried is one stream's and shard's part of Inheritance.Carried.
+type Carried struct {
+	Shard   int    // which had carried it out
+	From    int    // the shard of the stream by which it came
+	Address string // and the stream's Manager
+	Seq     uint64
+	Index   uint32
 }
 
 // ErrState is what New's error wraps if it cannot load a state. To go on without it would mix up the numbers that the
@@ -37,8 +50,15 @@ type streamKey struct {
 // inherit loads a state: each stream goes on where it stood. What waits for Managers that are not configured any more, or
 // could not be reached while they were the only one, becomes the shards' orphans.
 func (r *Relay) inherit(from *Inheritance) error {
-	if from == nil || len(from.State) == 0 {
+	if from == nil || len(from.State) == 0 && len(from.Carried) == 0 {
 		return nil
+	}
+	streams := make(map[streamKey]*stream)
+	for _, s := range r.streams {
+		streams[streamKey{s.port.shard, s.address}] = s
+	}
+	if err := r.inheritCarried(from.Carried, streams); err != nil || len(from.State) == 0 {
+		return err
 	}
 	if from.Version < OldestState || from.Version > StateVersion {
 		return fmt.Errorf("%w: version %d", ErrState, from.Version)
@@ -46,10 +66,6 @@ func (r *Relay) inherit(from *Inheritance) error {
 	records, err := parseState(from.State, len(r.ports))
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrState, err)
-	}
-	streams := make(map[streamKey]*stream)
-	for _, s := range r.streams {
-		streams[streamKey{s.port.shard, s.address}] = s
 	}
 	now := time.Now()
 	for i := range records {
@@ -94,11 +110,13 @@ func (s *stream) load(rec *record, now time.Time) {
 	s.out.up.Store(rec.up)
 	s.retry.gone = rec.gone
 	s.state.peer = rec.peer
-	s.state.inbox = inbox{last: rec.last, loose: rec.loose, owed: rec.owed, since: now}
+	s.state.inbox = inbox{last: rec.last, done: rec.last, base: rec.base, loose: rec.loose, owed: rec.owed, since: now}
 	o := &s.state.outbox
 	o.first, o.keep = rec.first, rec.keep
-	for _, items := range rec.kept {
-		o.number(s.out.adopt(items))
+	for i, items := range rec.kept {
+		b := s.out.adopt(items)
+		o.number(b)
+		s.keeper.mark(b, rec.first+uint64(i))
 	}
 	for _, items := range rec.waiting {
 		o.queue.push(s.out.adopt(items))
@@ -116,6 +134,9 @@ func (o *outlet) adopt(items []byte) *Batch {
 	b.home, b.charge = o, cap(b.Items)
 	o.bytes.Add(int64(b.charge))
 	o.batches.Add(1)
+	if o.kept != nil {
+		o.kept.put(b)
+	}
 	return b
 }
 
@@ -136,11 +157,11 @@ func parseState(b []byte, shards int) (records []record, err error) {
 		if raw, b, err = handover.Next(b); err != nil {
 			return nil, err
 		}
-		if raw.Version != recordVersion {
+		if raw.Version < OldestState || raw.Version > StateVersion {
 			return nil, fmt.Errorf("a record of version %d", raw.Version)
 		}
 		var rec record
-		if rec, err = parseRecord(raw.Body); err != nil {
+		if rec, err = parseRecord(raw.Body, raw.Version); err != nil {
 			return nil, fmt.Errorf("record %d: %w", len(records), err)
 		}
 		key := streamKey{rec.shard, rec.address}
@@ -201,9 +222,9 @@ func (r *reader) octet(what string, max byte) byte {
 	return v
 }
 
-func parseRecord(b []byte) (rec record, err error) {
+func parseRecord(b []byte, version uint16) (rec record, err error) {
 	r := &reader{b: b}
-	rec.head = r.head()
+	rec.head = r.head(version)
 	kept := r.number("kept", uint64(len(r.b)))
 	waiting := r.number("waiting", uint64(len(r.b)))
 	if kept > math.MaxUint64-rec.first {
@@ -231,7 +252,7 @@ func parseRecord(b []byte) (rec record, err error) {
 	return rec, nil
 }
 
-func (r *reader) head() (h head) {
+func (r *reader) head(version uint16) (h head) {
 	h.shard = int(r.number("shard", maxShards-1))
 	h.address = string(r.bytes("address"))
 	if err := checkAddress(h.address); err != nil {
@@ -245,6 +266,9 @@ func (r *reader) head() (h head) {
 	h.last = r.number("last", math.MaxUint64)
 	h.owed = int(r.number("owed", math.MaxInt32))
 	h.first = r.number("first", math.MaxUint64)
+	if version >= 2 {
+		h.base = r.number("base", math.MaxUint64)
+	}
 	switch {
 	case (h.peer.named || h.peer.changed) && !h.peer.met, !h.peer.named && h.peer.id != "":
 		r.fail("manager's name")

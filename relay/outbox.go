@@ -30,6 +30,7 @@ type outbox struct {
 	first  uint64
 	cursor int
 	keep   keeping
+	freed  uint64 // where the last batch ends in the ring that was forgotten
 }
 
 // entry is a numbered batch.
@@ -95,6 +96,9 @@ func (o *outbox) merged() *Batch {
 	limit := min(cap(b.Items), frameLen-1) - suffixLen
 	for n := o.queue.head; n != nil && len(b.Items)+len(n.Items) <= limit; n = o.queue.head {
 		b.Items = append(b.Items, n.Items...)
+		if n.place.end > 0 {
+			b.place = n.place
+		}
 		o.forget(o.queue.pop())
 	}
 	return b
@@ -104,7 +108,7 @@ func (o *outbox) merged() *Batch {
 // on a stream that broke, a copy takes its place.
 func seal(b *Batch, seq, received uint64) *Batch {
 	if !b.sole() {
-		c := &Batch{Items: make([]byte, 0, len(b.Items)+smallCap), home: b.home, charge: b.charge}
+		c := &Batch{Items: make([]byte, 0, len(b.Items)+smallCap), home: b.home, charge: b.charge, place: b.place}
 		c.Items = append(c.Items, b.Items...)
 		c.own()
 		b.charge = 0
@@ -147,6 +151,7 @@ func (o *outbox) drop(seq uint64) {
 	n := int(seq - o.first + 1)
 	for i := range o.kept[:n] {
 		if b := o.kept[i].b; b != nil {
+			o.freed = max(o.freed, b.place.end)
 			o.forget(b)
 		}
 	}

@@ -41,6 +41,8 @@ type outlet struct {
 	// has news for it clears asleep and rings. So a ring costs one load while it is awake.
 	asleep atomic.Bool
 	bell   *lane.Bell
+
+	kept *kept // in the ring, what is sent; nil: there is none
 }
 
 func newOutlet(p *Port, number, maxBytes int) (*outlet, error) {
@@ -60,13 +62,13 @@ func (o *outlet) ring() {
 
 // full says that the bound is reached.
 func (o *outlet) full() bool {
-	return o.bytes.Load() >= o.maxBytes || o.batches.Load() >= maxHeld
+	return o.bytes.Load() >= o.maxBytes || o.batches.Load() >= maxHeld || o.kept.low()
 }
 
 // roomy says that so much has left that the shard may go on. It lies below the bound, so that a
 // shard does not stop and go with every batch.
 func (o *outlet) roomy() bool {
-	return o.bytes.Load() <= o.maxBytes/4*3 && o.batches.Load() <= maxHeld/4*3
+	return o.bytes.Load() <= o.maxBytes/4*3 && o.batches.Load() <= maxHeld/4*3 && o.kept.roomy()
 }
 
 // take returns an empty batch, or nil beyond the bound.
@@ -143,6 +145,10 @@ func (o *outlet) send(b *Batch) {
 	b.charge = cap(b.Items)
 	o.bytes.Add(int64(b.charge))
 	o.batches.Add(1)
+	if o.kept != nil {
+		o.keepFresh(b)
+		return
+	}
 	o.queue.push(b)
 	o.ring()
 }
@@ -152,6 +158,11 @@ func (o *outlet) discharge(b *Batch) {
 	o.bytes.Add(-int64(b.charge))
 	o.batches.Add(-1)
 	b.charge = 0
+	o.offerRoom()
+}
+
+// offerRoom tells a shard that waits for room when there is some.
+func (o *outlet) offerRoom() {
 	if o.wanted.Load() && o.roomy() && o.wanted.CompareAndSwap(true, false) {
 		o.port.room.Or(1 << o.number)
 		o.port.wake()
@@ -170,6 +181,7 @@ func (o *outlet) giveUp(b *Batch) {
 	o.discharge(b)
 	o.lost.Add(1)
 	b.Items = b.Items[:len(b.Items):len(b.Items)]
+	b.place = place{}
 }
 
 // reopen is called when the shard sees an event with lost batches: what it sent before belongs to them.
@@ -179,6 +191,9 @@ func (o *outlet) reopen(lost []*Batch) []*Batch {
 	for b := late.pop(); b != nil; b = late.pop() {
 		o.giveUp(b)
 		lost = append(lost, b)
+	}
+	if o.kept != nil {
+		return o.reopenLater(lost)
 	}
 	o.shut.Add(-1)
 	o.ring()

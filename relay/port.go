@@ -77,6 +77,8 @@ type Port struct {
 	// Owned by the shard's thread: what is given back after the last event.
 	last   *inbound // its items lie in it
 	charge int      // of its cast
+
+	turn *turn // with Options.Rings, else nil
 }
 
 // laneSlots bounds the events that wait for a shard; their bytes are bounded by the quota.
@@ -91,6 +93,11 @@ func newPort(shard int, o *Options, done <-chan struct{}, buffers *sync.Pool) (*
 			return nil, errors.Join(err, p.close())
 		}
 		p.outlets = append(p.outlets, out)
+	}
+	if o.Rings != nil {
+		if err := p.keep(o); err != nil {
+			return nil, errors.Join(err, p.close())
+		}
 	}
 	return p, nil
 }
@@ -116,12 +123,15 @@ func (p *Port) Managers() int { return len(p.outlets) }
 // Up says whether Manager m answers, or is not away for longer than its grace.
 func (p *Port) Up(m int) bool { return p.outlets[m].up.Load() }
 
-// Take returns an empty batch to fill and Send. It returns nil when as much as Config.Buffer allows
-// waits for Manager m or lacks its receipt; EventRoom comes when that has changed.
+// Take returns an empty batch to fill and Send. It returns nil when as much as Config.Buffer allows, or the ring,
+// waits for Manager m or lacks its receipt; EventRoom comes when that has changed. For the ring's sake there should be one
+// batch for each Manager at a time, of at most 16 KiB or with one item.
 func (p *Port) Take(m int) *Batch { return p.outlets[m].take() }
 
 // Send takes b over and has it sent to Manager m, after all that was sent there before. It is
 // legal at any time: while the Manager is away batches wait. An empty batch is only given back.
+// With Options.Rings it goes out after Commit, and one that Take did not give out may find no room in the ring:
+// it is sent like the others, but would be lost in a crash.
 func (p *Port) Send(m int, b *Batch) { p.outlets[m].send(b) }
 
 // Held is how many bytes of buffers wait for Manager m or lack its receipt.
@@ -153,6 +163,9 @@ func (p *Port) Next() (Event, bool) {
 		return Event{}, false
 	}
 	p.last, p.charge = e.from, e.charge
+	if e.from != nil && e.from.ticket != nil {
+		p.turn.take(e.from)
+	}
 	if e.shut {
 		e.Lost = p.outlets[e.Manager].reopen(e.Lost)
 	}
@@ -184,9 +197,9 @@ func (p *Port) deliver(manager int, in *inbound, waiting func() <-chan struct{})
 	return p.push(Event{Kind: EventItems, Manager: manager, Items: in.b, from: in}, in.charge, waiting)
 }
 
-// cast brings a value to the shard that stands for bytes; it waits as deliver does.
-func (p *Port) cast(manager int, v any, bytes int, waiting func() <-chan struct{}) bool {
-	return p.push(Event{Kind: EventCast, Manager: manager, Cast: v, charge: bytes}, bytes, waiting)
+// cast brings a value to the shard that stands for bytes; it waits as deliver does. slip is nil, or which part it is.
+func (p *Port) cast(manager int, v any, slip *inbound, bytes int, waiting func() <-chan struct{}) bool {
+	return p.push(Event{Kind: EventCast, Manager: manager, Cast: v, from: slip, charge: bytes}, bytes, waiting)
 }
 
 // push brings an event to the shard that is counted with so many bytes in the quota. waiting is asked only

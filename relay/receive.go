@@ -71,7 +71,7 @@ func (s *stream) blame(err error) {
 // accept takes in one Downstream and gives its buffer away.
 func (s *stream) accept(a *attempt, in *inbound, d *batch.Downstream) error {
 	now := time.Now()
-	v, err := s.note(a, d, now)
+	v, ready, err := s.note(a, d, now)
 	if err != nil || v != take {
 		recycle(s.buffers, in)
 		if v == repeated {
@@ -81,24 +81,32 @@ func (s *stream) accept(a *attempt, in *inbound, d *batch.Downstream) error {
 		return err
 	}
 	seq, size := d.Seq, len(in.b)
+	if !ready && !s.awaitCommit() {
+		recycle(s.buffers, in)
+		return errKilled
+	}
 	n, ok := s.split.deliver(in, d.Items)
 	if !ok {
 		return errKilled
 	}
 	s.count.received.add(n, size)
+	if s.split.again > 0 {
+		s.count.done.Add(uint64(s.split.again))
+	}
 	s.taken(a, seq, n > 0, now)
+	s.followed()
 	return nil
 }
 
-// note does what the head of a batch asks for: hello, receipt, number.
-func (s *stream) note(a *attempt, d *batch.Downstream, now time.Time) (verdict, error) {
+// note does what the head of a batch asks for: hello, receipt, number. ready is what tidy says.
+func (s *stream) note(a *attempt, d *batch.Downstream, now time.Time) (v verdict, ready bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := &s.state
 	a.heard = true
 	if d.HasHello {
 		if err := st.peer.greet(&d.Hello, a.whole); err != nil {
-			return hole, err
+			return hole, true, err
 		}
 		s.settled(&d.Hello)
 	} else if st.outbox.keep == keepUnsure {
@@ -108,7 +116,7 @@ func (s *stream) note(a *attempt, d *batch.Downstream, now time.Time) (verdict, 
 		before := st.outbox.first
 		at, ok := st.outbox.receipt(d.Received)
 		if !ok {
-			return hole, errGarbage
+			return hole, true, errGarbage
 		}
 		if st.outbox.first > before {
 			a.progress = true
@@ -116,17 +124,19 @@ func (s *stream) note(a *attempt, d *batch.Downstream, now time.Time) (verdict, 
 		}
 	}
 	s.noteKept()
-	v := st.inbox.judge(d.Seq)
-	if v == hole {
-		return v, errHole
+	if v = st.inbox.judge(d.Seq); v == hole {
+		return v, true, errHole
 	}
-	return v, nil
+	if v == take {
+		s.follow(d.Seq)
+	}
+	return v, s.tidy(), nil
 }
 
 // taken records that a batch is the shards'.
 func (s *stream) taken(a *attempt, seq uint64, progress bool, now time.Time) {
 	s.mu.Lock()
-	tell := s.state.inbox.took(seq, now)
+	tell := s.took(seq, now)
 	a.progress = a.progress || progress
 	s.mu.Unlock()
 	if tell {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"edged/batch"
+	"edged/handover"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -46,6 +47,11 @@ type Options struct {
 	// the Manager's number or NoManager. Nil is not delivered. It is called by many goroutines and must not
 	// keep the item. It may be nil: such items then go to the stream's shard.
 	Cast func(origin int, item []byte) any
+
+	// Rings returns the ring in shared memory of a shard and a Manager: what is sent there outlives a crash of the process
+	// (RecoverState). The shards then have to call Port.Commit and Port.Carried. It is called by New alone, and may be nil:
+	// nothing is kept. The rings must be new ones.
+	Rings func(shard, manager int) *handover.Ring
 }
 
 // Relay is all streams of a gateway.
@@ -118,6 +124,7 @@ func New(o Options) (*Relay, error) {
 	if err := r.inherit(o.Inherit); err != nil {
 		return nil, errors.Join(err, r.closeAll())
 	}
+	r.noteAll()
 	return r, nil
 }
 
@@ -140,6 +147,9 @@ func (r *Relay) newStream(o *Options, p *Port, m int, cred credentials.Transport
 	}
 	s.news.prepare()
 	s.sending.prepare()
+	if out.kept != nil {
+		s.keeper = keeper{ring: out.kept.ring, out: out, stream: p.shard*len(o.Config.Addresses) + m}
+	}
 	s.split = newSplitter(r, p.shard, m)
 	s.split.waiting = r.life.kill.Done
 	return s, nil

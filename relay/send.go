@@ -75,15 +75,21 @@ func (s *stream) sendNext(a *attempt) (did, late bool, err error) {
 		return false, late, nil
 	}
 	s.settle(a, now)
+	if !s.tidy() {
+		s.mu.Unlock()
+		return false, false, nil // what goes out depends on what the shard has yet to commit
+	}
+	s.collect(now)
 	s.drain()
-	o, ok := st.outbox.next(now, st.inbox.last)
-	received := st.inbox.last
+	received := st.inbox.done
+	o, ok := st.outbox.next(now, received)
 	if !ok {
 		at, owed := st.inbox.due()
 		ok = owed && (!now.Before(at) || s.life.stop.Err() != nil)
 	}
 	if ok {
 		st.inbox.receipted()
+		s.writeDown(o)
 	}
 	s.mu.Unlock()
 	if !ok {
@@ -126,6 +132,7 @@ func (s *stream) finish(o offer, err error) error {
 	s.mu.Lock()
 	s.state.outbox.sent(o.seq)
 	s.noteKept()
+	s.tidy()
 	s.mu.Unlock()
 	return nil
 }
@@ -158,7 +165,9 @@ func (s *stream) deadline(a *attempt) (at time.Time, ok bool) {
 	if !a.admitted {
 		return s.admitBy(a), true
 	}
-	at, ok = s.state.inbox.due()
+	if s.keeper.ring == nil || s.out.shut.Load() == 0 {
+		at, ok = s.state.inbox.due()
+	}
 	if s.state.outbox.keep == keepUnsure {
 		if until := a.start.Add(helloWait); !ok || until.Before(at) {
 			at, ok = until, true

@@ -32,10 +32,14 @@ type splitter struct {
 	bound    Shards    // the shards with a binding that may not be idle
 
 	// Of the batch under way.
+	ticket  *ticket    // nil: nobody asks what becomes of it
+	before  *before    // what is left out of it; nil: nothing
+	item    uint32     // number of the item that is being taken apart
 	parts   []*inbound // one for each shard while the batch is taken apart
 	head    batch.DownHead
 	set     Shards
 	left    int    // items left out
+	again   int    // items left out because a predecessor had carried them out, once for each shard
 	dropped int    // items that found no room, once for each shard
 	late    Shards // the shards without room: what stands behind is dropped too
 }
@@ -54,19 +58,28 @@ func newSplitter(r *Relay, self, manager int) splitter {
 // deliver hands in over and returns the number of its items; false: some found no room while they could
 // wait. Usually all items are for one shard, which then gets the buffer as it is.
 func (s *splitter) deliver(in *inbound, items batch.Items) (n int, ok bool) {
-	s.left, s.dropped, s.late = 0, 0, Shards{}
+	s.left, s.again, s.dropped, s.late = 0, 0, 0, Shards{}
+	s.item = 0
+	if s.before != nil {
+		n = s.takeApart(in.b)
+		recycle(s.buffers, in)
+		return n, s.dropped == 0
+	}
 	to, n, bytes := s.look(in, items)
+	s.item = uint32(n)
 	rest := in.b[bytes:]
 	switch {
 	case n == 0:
 		n = s.takeApart(rest)
 		recycle(s.buffers, in)
 	case len(rest) == 0:
+		in.index = s.item - 1
 		s.send(to, in)
 	default:
 		p := s.part(to)
 		p.b = append(p.b, in.b[:bytes]...)
 		p.binds, in.binds = in.binds, nil
+		p.index = s.item - 1
 		n += s.takeApart(rest)
 		recycle(s.buffers, in)
 	}
@@ -119,6 +132,7 @@ func (s *splitter) takeApart(b []byte) (n int) {
 		default:
 			s.noteBind(s.add(to, raw), to, item)
 		}
+		s.item++
 	}
 }
 
@@ -215,8 +229,12 @@ func (s *splitter) add(shard int, raw []byte) *inbound {
 		s.dropped++
 		return nil
 	}
+	if s.done(shard) {
+		return nil
+	}
 	p := s.part(shard)
 	p.b = append(p.b, raw...)
+	p.index = s.item
 	return p
 }
 
@@ -228,11 +246,42 @@ func (s *splitter) castAll(item []byte) {
 	}
 	s.flush()
 	for i, p := range s.ports {
-		if s.late.Has(i) || !p.cast(s.manager, v, len(item), s.waiting) {
+		if s.done(i) {
+			continue
+		}
+		if s.late.Has(i) || !p.cast(s.manager, v, s.slip(p), len(item), s.waiting) {
 			s.late.Add(i)
 			s.dropped++
 		}
 	}
+}
+
+// slip returns what a shard needs to say that it has carried a cast out.
+func (s *splitter) slip(p *Port) *inbound {
+	if s.ticket == nil {
+		return nil
+	}
+	in := p.turn.slips.Get().(*inbound)
+	in.index = s.item
+	s.follow(in)
+	return in
+}
+
+// follow says of which batch in is a part.
+func (s *splitter) follow(in *inbound) {
+	if s.ticket != nil {
+		in.ticket = s.ticket
+		s.ticket.left.Add(1)
+	}
+}
+
+// done says that a predecessor had carried out the item for a shard.
+func (s *splitter) done(shard int) bool {
+	if s.before == nil || !s.before.shards[shard].covers(s.ticket.position, s.item) {
+		return false
+	}
+	s.again++
+	return true
 }
 
 func (s *splitter) flush() {
@@ -246,6 +295,7 @@ func (s *splitter) flush() {
 
 // send gives a buffer to a shard.
 func (s *splitter) send(to int, in *inbound) {
+	s.follow(in)
 	if s.ports[to].deliver(s.manager, in, s.waiting) {
 		return
 	}

@@ -10,22 +10,24 @@ import (
 
 // Versions of the state that AppendState can write and New can read.
 const (
-	StateVersion uint16 = 1
+	StateVersion uint16 = 2
 	OldestState  uint16 = 1
 )
 
 // The state is a row of records (handover.Begin), one for each shard and each Manager that was ever configured since the
-// numbering began. Version 1 of one, numbers without a length as binary.Uvarint:
+// numbering began. Version 2 of one, numbers without a length as binary.Uvarint:
 //
 //	shard, length of the address, address
 //	1  flags, 1  keeping
 //	length of the Manager's name, name
 //	inbox: last, owed
-//	outbox: first, how many are kept, how many wait
+//	outbox: first
+//	since version 2: base
+//	how many are kept, how many wait
 //	each of these: length, items; a kept one of length 0 was taken back
 //
 // It also is what a Manager goes by that is no longer configured: should it be so again, it remembers our numbers.
-const recordVersion = 1
+// The version of a record is that of the state.
 
 const (
 	flagMet = 1 << iota
@@ -62,21 +64,21 @@ func (r *Relay) AppendState(b []byte, version uint16) ([]byte, error) {
 		}
 	}
 	for _, s := range r.streams {
-		b = s.appendState(b)
+		b = s.appendState(b, version)
 	}
 	for i := range r.absent {
-		b = r.absent[i].append(b)
+		b = r.absent[i].append(b, version)
 	}
 	return b, nil
 }
 
-func (s *stream) appendState(b []byte) []byte {
+func (s *stream) appendState(b []byte, version uint16) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := &s.state.outbox
-	b, start := handover.Begin(b, recordVersion)
+	b, start := handover.Begin(b, version)
 	h := s.head()
-	b = h.append(b)
+	b = h.append(b, version)
 	b = binary.AppendUvarint(b, uint64(len(o.kept)))
 	b = binary.AppendUvarint(b, uint64(o.queue.n))
 	for i := range o.kept {
@@ -108,6 +110,7 @@ type head struct {
 	loose    bool
 	owed     int
 	first    uint64
+	base     uint64
 }
 
 // head returns what holds of the stream now. The mutex is held, and the sender stands.
@@ -117,7 +120,7 @@ func (s *stream) head() head {
 		// The sender gives retry.gone up when the Manager goes down again, not when it comes back.
 		shard: s.port.shard, address: s.address, up: up, gone: s.retry.gone && !up,
 		peer: s.state.peer, keep: s.state.outbox.keep, first: s.state.outbox.first,
-		last: s.state.inbox.last, loose: s.state.inbox.loose, owed: s.state.inbox.owed,
+		last: s.state.inbox.last, loose: s.state.inbox.loose, owed: s.state.inbox.owed, base: s.state.inbox.base,
 	}
 }
 
@@ -130,7 +133,7 @@ func (h *head) flags() (f byte) {
 	return f
 }
 
-func (h *head) append(b []byte) []byte {
+func (h *head) append(b []byte, version uint16) []byte {
 	b = binary.AppendUvarint(b, uint64(h.shard))
 	b = binary.AppendUvarint(b, uint64(len(h.address)))
 	b = append(b, h.address...)
@@ -139,7 +142,11 @@ func (h *head) append(b []byte) []byte {
 	b = append(b, h.peer.id...)
 	b = binary.AppendUvarint(b, h.last)
 	b = binary.AppendUvarint(b, uint64(h.owed))
-	return binary.AppendUvarint(b, h.first)
+	b = binary.AppendUvarint(b, h.first)
+	if version >= 2 {
+		b = binary.AppendUvarint(b, h.base)
+	}
+	return b
 }
 
 // absent is a Manager of the state that is not configured. Its batches went to the shard: their numbers are left.
@@ -148,9 +155,9 @@ type absent struct {
 	kept int
 }
 
-func (a *absent) append(b []byte) []byte {
-	b, start := handover.Begin(b, recordVersion)
-	b = a.head.append(b)
+func (a *absent) append(b []byte, version uint16) []byte {
+	b, start := handover.Begin(b, version)
+	b = a.head.append(b, version)
 	b = binary.AppendUvarint(b, uint64(a.kept))
 	b = append(b, make([]byte, 1+a.kept)...)
 	handover.End(b, start)

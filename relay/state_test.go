@@ -138,7 +138,7 @@ func TestStatesOfOldVersionsLoad(t *testing.T) {
 // What is addressed to a Manager that is not configured is the shard's. Its numbering waits for its return.
 func TestOrphansAndTheirManagersReturn(t *testing.T) {
 	state := stateOf(t, golden(t))
-	r, err := heir(t, &Inheritance{Version: 1, State: state}, goldenTwo)
+	r, err := heir(t, &Inheritance{Version: StateVersion, State: state}, goldenTwo)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func TestOrphansAndTheirManagersReturn(t *testing.T) {
 		t.Error("there are more")
 	}
 	again := stateOf(t, r)
-	if r, err = heir(t, &Inheritance{Version: 1, State: again}, goldenOne, goldenTwo); err != nil {
+	if r, err = heir(t, &Inheritance{Version: StateVersion, State: again}, goldenOne, goldenTwo); err != nil {
 		t.Fatal(err)
 	}
 	s := r.streams[0]
@@ -181,7 +181,7 @@ func TestGoneManagerIsNoLongerAlone(t *testing.T) {
 	r.Port(0).Send(0, &Batch{Items: message(1)})
 	state := stateOf(t, r)
 	for _, addresses := range [][]string{{goldenOne}, {goldenOne, goldenTwo}} {
-		if r, err = heir(t, &Inheritance{Version: 1, State: state}, addresses...); err != nil {
+		if r, err = heir(t, &Inheritance{Version: StateVersion, State: state}, addresses...); err != nil {
 			t.Fatal(err)
 		}
 		held, orphans := r.Stats().Streams[0].HeldBatches, len(r.Orphans(0))
@@ -203,7 +203,7 @@ func TestManagerThatCameBackIsUp(t *testing.T) {
 	s := r.streams[0]
 	s.retry.gone = true // until its next end
 	s.out.up.Store(true)
-	if r, err = heir(t, &Inheritance{Version: 1, State: stateOf(t, r)}, goldenOne, goldenTwo); err != nil {
+	if r, err = heir(t, &Inheritance{Version: StateVersion, State: stateOf(t, r)}, goldenOne, goldenTwo); err != nil {
 		t.Fatal(err)
 	}
 	if s = r.streams[0]; !s.out.up.Load() || s.retry.gone {
@@ -216,15 +216,15 @@ func TestStatesThatCannotBe(t *testing.T) {
 	rec := func(change func(h *head), rest ...byte) []byte {
 		h := good.streams[0].head()
 		change(&h)
-		b, start := handover.Begin(nil, recordVersion)
-		b = append(h.append(b), rest...)
+		b, start := handover.Begin(nil, StateVersion)
+		b = append(h.append(b, StateVersion), rest...)
 		handover.End(b, start)
 		return b
 	}
 	same := func(*head) {}
 	for name, state := range map[string][]byte{
 		"no record":           {1, 2, 3},
-		"half a record":       rec(same, 0, 0)[:40],
+		"half a record":       rec(same, 0, 0)[:20],
 		"trailing bytes":      rec(same, 0, 0, 9),
 		"no numbers":          rec(same),
 		"kept beyond the end": rec(same, 5, 0),
@@ -243,11 +243,11 @@ func TestStatesThatCannotBe(t *testing.T) {
 		"numbers overflow":    rec(func(h *head) { h.first = math.MaxUint64 }, 1, 0, 0),
 		"the same twice":      append(rec(same, 0, 0), rec(same, 0, 0)...),
 	} {
-		if _, err := heir(t, &Inheritance{Version: 1, State: state}, goldenOne, goldenTwo); !errors.Is(err, ErrState) {
+		if _, err := heir(t, &Inheritance{Version: StateVersion, State: state}, goldenOne, goldenTwo); !errors.Is(err, ErrState) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := heir(t, &Inheritance{Version: 1, State: rec(same, 0, 0)}, goldenOne); err != nil {
+	if _, err := heir(t, &Inheritance{Version: StateVersion, State: rec(same, 0, 0)}, goldenOne); err != nil {
 		t.Errorf("as it should be: %v", err)
 	}
 	if _, err := heir(t, &Inheritance{Version: StateVersion + 1, State: rec(same, 0, 0)}, goldenOne); !errors.Is(err, ErrState) {
@@ -299,7 +299,7 @@ func FuzzState(f *testing.F) {
 	f.Add(b[:len(b)/2])
 	f.Add([]byte{})
 	load := func(t *testing.T, state []byte) *Relay {
-		r, err := heir(t, &Inheritance{Version: 1, State: state}, goldenOne)
+		r, err := heir(t, &Inheritance{Version: StateVersion, State: state}, goldenOne)
 		if err != nil && !errors.Is(err, ErrState) {
 			t.Fatal(err)
 		}

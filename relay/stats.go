@@ -71,6 +71,8 @@ type StreamStats struct {
 	Renewed        uint64 // times that another Manager process answered
 	Gone           uint64 // times that the Manager was away for longer than its grace
 	Lost           uint64 // batches handed back to the shard to be routed again
+	Unkept         uint64 // batches that found no room in the ring: a crash loses them
+	Done           uint64 // items of repeated batches that a predecessor had carried out, once for each shard
 
 	HeldBatches, HeldBytes int64 // wait or lack a receipt; the bytes are those of their buffers
 	KeptBatches            int64 // of these, sent and without a receipt
@@ -126,8 +128,8 @@ type counters struct {
 	itemsPerBatch  histogram
 	receiptMicros  histogram
 
-	streams, again, repeated, holes, garbage, tooLarge, renewed, gone atomic.Uint64
-	kept                                                              atomic.Int64
+	streams, again, repeated, holes, garbage, tooLarge, renewed, gone, done atomic.Uint64
+	kept                                                                    atomic.Int64
 }
 
 func (c *counters) receipted(sentAt, now time.Time) {
@@ -148,6 +150,7 @@ func (s *stream) stats() StreamStats {
 		Streams: c.streams.Load(), Again: c.again.Load(), Repeated: c.repeated.Load(),
 		Holes: c.holes.Load(), Garbage: c.garbage.Load(), TooLarge: c.tooLarge.Load(),
 		Renewed: c.renewed.Load(), Gone: c.gone.Load(), Lost: s.out.lost.Load(),
+		Unkept: s.out.unkept(), Done: c.done.Load(),
 		HeldBatches: s.out.batches.Load(), HeldBytes: s.out.bytes.Load(), KeptBatches: c.kept.Load(),
 		ItemsPerBatch: c.itemsPerBatch.read(), ReceiptMicros: c.receiptMicros.read(),
 	}

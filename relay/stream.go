@@ -64,6 +64,8 @@ type stream struct {
 	retry retry    // owned by the sender
 	split splitter // owned by the receiver
 
+	keeper keeper
+
 	// order is held while events other than items are decided on and brought to the shard, so that
 	// they and the items behind them arrive in one order. It is taken before mu.
 	order sync.Mutex
@@ -77,6 +79,9 @@ type state struct {
 	outbox outbox
 	inbox  inbox
 	peer   peer
+
+	tickets tickets // of what is being carried out
+	before  *before // what a predecessor had carried out, while it may be repeated
 
 	attempt *attempt // the one that is open, for breakOff
 }
@@ -253,6 +258,7 @@ func (s *stream) close(a *attempt) {
 	if s.retry.done && s.state.outbox.keep == keepUnsure {
 		s.state.outbox.settle(keepNone) // it took everything, and says no more
 		s.noteKept()
+		s.tidy()
 	}
 	s.mu.Unlock()
 	if admitted {
@@ -334,15 +340,18 @@ func (s *stream) admit(a *attempt, h *batch.ManagerHello) {
 		e.Lost = s.takeBack()
 		s.state.outbox.restart()
 		s.state.inbox.restart()
+		s.state.disown()
 	}
 	if h == nil || !h.Receipts {
 		s.state.inbox.loosen()
+		s.state.disown()
 	}
 	if h != nil {
 		s.settled(h)
 	}
 	s.state.outbox.rewind()
 	a.whole, a.admitted = s.state.outbox.whole(), true
+	s.tidy()
 	s.mu.Unlock()
 
 	s.count.state.Store(int32(StateUp))
