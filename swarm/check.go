@@ -121,6 +121,7 @@ func (r *loop) closeAccount(place uint32, l *link) {
 	}
 	if r.ledgers != nil {
 		r.missing(place, l)
+		r.unheard(place, l)
 		r.missingOfManager(place, 0)
 		r.ledgers[place], r.numbers[place] = Ledger{}, Ledger{}
 	}
@@ -132,6 +133,13 @@ func (r *loop) missing(place uint32, l *link) {
 	if t := r.ledgers[place].Report(l.sent); t.Missing > 0 {
 		r.count.fault += uint64(t.Missing)
 		r.note(&r.find.checks.Answers.Missing, place, uint64(t.Missing), t.First...)
+	}
+}
+
+// unheard notes how many of the missing answers a link was waiting for when it ended: behind the last one that came.
+func (r *loop) unheard(place uint32, l *link) {
+	if n := r.ledgers[place].Report(l.sent).Missing - r.ledgers[place].Report(0).Missing; n > 0 {
+		r.note(&r.find.checks.Unheard, place, uint64(n))
 	}
 }
 

@@ -60,6 +60,9 @@ func TestLinksThatBreak(t *testing.T) {
 			if missing.Total != 1 || missing.First[0].Link != "swarm-9" || !slices.Equal(missing.First[0].Numbers, []uint32{2}) {
 				t.Errorf("missing %+v", missing)
 			}
+			if unheard := rep.Check.Unheard; unheard.Total != 1 || unheard.First[0].Link != "swarm-9" {
+				t.Errorf("missing at the end of the link: %+v", unheard)
+			}
 		})
 	}
 }

@@ -103,6 +103,7 @@ type Checks struct {
 	Answers  Check  `json:"answers"`   // of the answers, as the clients saw them
 	Messages Check  `json:"messages"`  // of the messages, as the Manager saw them
 	Manager  Check  `json:"manager"`   // of what the Manager sent, by its own numbers, as the clients saw it
+	Unheard  List   `json:"unheard"`   // of the missing answers those that links waited for when they ended
 	NoReport List   `json:"no_report"` // links of which the Manager's account did not come
 	Reports  uint64 `json:"reports"`   // accounts that came
 }
@@ -153,6 +154,7 @@ func (c *Checks) merge(o *Checks) {
 	c.Answers.merge(&o.Answers)
 	c.Messages.merge(&o.Messages)
 	c.Manager.merge(&o.Manager)
+	c.Unheard.merge(&o.Unheard)
 	c.NoReport.merge(&o.NoReport)
 	c.Reports += o.Reports
 }

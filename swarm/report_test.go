@@ -74,6 +74,26 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+// TestFaults counts what was wrong on links that lived on.
+func TestFaults(t *testing.T) {
+	r := faultless()
+	if n := r.Faults(); n != 0 {
+		t.Errorf("%d faults in a report without any", n)
+	}
+	r.Check.Answers.Missing.Total, r.Check.Unheard.Total = 5, 5
+	if n := r.Faults(); n != 0 {
+		t.Errorf("%d faults where links ended with answers on their way", n)
+	}
+	r.Check.Manager.Doubled.Total, r.Corrupt.Total, r.Messages.Unsent, r.Check.NoReport.Total, r.Check.Messages.Disordered.Total = 1, 20, 300, 4000, 50000
+	if n := r.Faults(); n != 54321 {
+		t.Errorf("%d faults, want 54321", n)
+	}
+	r.Check, r.Messages.Unanswered = nil, 600000
+	if n := r.Faults(); n != 600320 {
+		t.Errorf("%d faults without Checker, want 600320", n)
+	}
+}
+
 func TestText(t *testing.T) {
 	r := faultless()
 	r.Connections.Byes = map[string]uint64{"kicked": 1, "draining": 2}

@@ -48,6 +48,20 @@ func (c *Checks) problems(note func(uint64, string)) {
 	note(c.NoReport.Total, "links without the Manager's account")
 }
 
+// Faults returns how many messages were lost, doubled, out of order, wrong or not sent, without those that were on their way when
+// their link ended. It says something of a run with Checker.
+func (r *Report) Faults() uint64 {
+	n := r.Corrupt.Total + r.Messages.Unsent
+	c := r.Check
+	if c == nil {
+		return n + r.Messages.Unanswered
+	}
+	for _, s := range []*Check{&c.Answers, &c.Messages, &c.Manager} {
+		n += s.Missing.Total + s.Doubled.Total + s.Disordered.Total
+	}
+	return n + c.NoReport.Total - c.Unheard.Total
+}
+
 // OK says whether all went as it should: every link up to the end, every message answered once, in order and whole.
 func (r *Report) OK() bool { return len(r.Problems()) == 0 }
 

@@ -55,8 +55,8 @@ the list's back-off say, and elsewhere if it was sent away. The report tells how
 			ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
 			progress := func(p swarm.Progress) {
-				fmt.Fprintf(c.ErrOrStderr(), "%4.0fs  %-6s  %7d links  %7.0f opened/s  %9.0f messages/s  p50 %-9v p99 %-9v  %d errors\n",
-					p.Elapsed.Seconds(), p.Phase, p.Links, p.Opened, p.Answered, p.P50.Round(time.Microsecond), p.P99.Round(time.Microsecond), p.Errors)
+				fmt.Fprintf(c.ErrOrStderr(), "%4.0fs  %-6s  %7d links  %7.0f opened/s  %9.0f messages/s  p50 %-9v p99 %-9v max %-9v  %d errors\n",
+					p.Elapsed.Seconds(), p.Phase, p.Links, p.Opened, p.Answered, p.P50.Round(time.Microsecond), p.P99.Round(time.Microsecond), p.Max.Round(time.Microsecond), p.Errors)
 			}
 			if quiet {
 				progress = func(swarm.Progress) {}
