@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -79,10 +80,11 @@ func TestShowReloads(t *testing.T) {
 	defer cancel()
 	o := options(&out)
 	times := 0
-	o.Reloads, o.Reload = 3, func(context.Context) (string, error) {
+	reload := func(context.Context) (string, error) {
 		times++
-		return "process 4711 serves", nil
+		return fmt.Sprintf("reload %d: process 4711 serves", times), nil
 	}
+	o.Deeds = demo.Deeds{List: []func(context.Context) (string, error){reload, reload, reload}, Name: "3 reloads"}
 	if err := demo.Run(ctx, o); err != nil || times != 3 {
 		t.Fatalf("%d reloads, %v\n%s", times, err, out.String())
 	}
@@ -92,7 +94,7 @@ func TestShowReloads(t *testing.T) {
 		}
 	}
 	failure := errors.New("no room")
-	o.Reload = func(context.Context) (string, error) { return "", failure }
+	o.Deeds.List[1] = func(context.Context) (string, error) { return "", failure }
 	if err := demo.Run(ctx, o); !errors.Is(err, failure) {
 		t.Errorf("error %v", err)
 	}

@@ -1,7 +1,7 @@
 // Package demo shows the whole chain in one process: a gateway, the reference Manager, a swarm of clients that check every
 // answer, and a few people who chat with each other through it.
 //
-// With Options.Reload the gateway is a process of its own, which is replaced while everybody talks.
+// With Options.Deeds the gateway is a process of its own, which is replaced while everybody talks.
 //
 // With a fleet it is three gateways behind two load balancers, with a Redis in this process, the queue layer and the dispatch
 // service. First two people on two gateways write letters to each other, which go through the queue layer; one of them leaves

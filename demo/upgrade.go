@@ -22,32 +22,36 @@ func (o *oneByOne) Write(b []byte) (int, error) {
 	return o.w.Write(b)
 }
 
-// reloads has the gateway's process replaced again and again, evenly over the show, until ctx ends.
-func reloads(ctx context.Context, o Options) error {
-	if o.Reload == nil {
-		return nil
-	}
-	tick := time.NewTicker(o.Duration / time.Duration(o.Reloads+1))
+// Deeds are what is done to the gateway while everybody talks, one after the other and evenly over the show.
+type Deeds struct {
+	List  []func(ctx context.Context) (string, error) // each says what it was and did
+	Name  string                                      // of all of them, "5 reloads"
+	Break bool                                        // a link may break by them; it comes back
+}
+
+// do has all of it done, until ctx ends.
+func (d *Deeds) do(ctx context.Context, o Options) error {
+	tick := time.NewTicker(o.Duration / time.Duration(len(d.List)+1))
 	defer tick.Stop()
-	for n := range o.Reloads {
+	for _, deed := range d.List {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return nil
 		}
-		did, err := o.Reload(context.WithoutCancel(ctx)) // one that was begun is to be accounted for
+		did, err := deed(context.WithoutCancel(ctx)) // one that was begun is to be accounted for
 		if err != nil {
-			return fmt.Errorf("reload %d: %w", n+1, err)
+			return err
 		}
-		fmt.Fprintf(o.Out, "       reload %d: %s\n", n+1, did)
+		fmt.Fprintf(o.Out, "       %s\n", did)
 	}
 	return nil
 }
 
 // upgradeLine says what the clients have noticed.
-func upgradeLine(w io.Writer, r *swarm.Report, times int) {
+func upgradeLine(w io.Writer, r *swarm.Report, deeds string) {
 	up, down := &r.Check.Messages, &r.Check.Manager
-	fmt.Fprintf(w, "%d reloads: %d links broken; messages lost %d up and %d down, doubled %d and %d, out of order %d and %d; longest pause of a client %v\n",
-		times, r.Connections.Broken, up.Missing.Total, down.Missing.Total, up.Doubled.Total, down.Doubled.Total,
+	fmt.Fprintf(w, "%s: %d links broken; messages lost %d up and %d down, doubled %d and %d, out of order %d and %d; longest pause of a client %v\n",
+		deeds, r.Connections.Broken, up.Missing.Total, down.Missing.Total, up.Doubled.Total, down.Doubled.Total,
 		up.Disordered.Total, down.Disordered.Total, r.Pause.Took.Round(100*time.Microsecond))
 }
