@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -122,7 +123,7 @@ func startFile(t *testing.T, file, admin string, s setup) *gateway {
 	g.cmd.Stderr = g.log
 	g.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stdout := must(g.cmd.StdoutPipe())(t)
-	check(t, g.cmd.Start())
+	check(t, spawn(g.cmd, g.exited))
 	lines := make(chan string, 1)
 	go g.watch(bufio.NewScanner(stdout), lines)
 	t.Cleanup(g.cleanup)
@@ -135,6 +136,21 @@ func startFile(t *testing.T, file, admin string, s setup) *gateway {
 		t.Fatal("edged does not become ready")
 	}
 	return g
+}
+
+// spawn starts a process that the kernel ends with us. It ties that to the thread that started it (prctl(2), PR_SET_PDEATHSIG), and
+// threads end, such as those of a swarm in this process: so one is kept until the process has ended.
+func spawn(cmd *exec.Cmd, ended <-chan struct{}) error {
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		if started <- err; err == nil {
+			<-ended
+		}
+	}()
+	return <-started
 }
 
 // in is the same gateway for a sub-test, which may ask it but not end it.
