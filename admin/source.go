@@ -54,6 +54,7 @@ type Status struct {
 	MessagesOut uint64          `json:"messages_out"`
 	Reloads     uint64          `json:"reloads,omitempty"` // since the cold start: processes that handed the links on
 	Reload      *Reloaded       `json:"reload,omitempty"`  // the last of them
+	Keeper      *KeeperStatus   `json:"keeper,omitempty"`  // nil: the links end with the process
 	Drain       *DrainStatus    `json:"drain,omitempty"`   // nil: no link is sent away
 	Room        *RoomStatus     `json:"room,omitempty"`    // nil: it is not measured
 	People      *PeopleStatus   `json:"people,omitempty"`  // nil: the daemon has no links
@@ -65,6 +66,22 @@ type DrainStatus struct {
 	Total int       `json:"total"`           // links to send away, at the begin
 	Left  int       `json:"left"`            // of them
 	Until time.Time `json:"until"`           // when the last one is to go
+}
+
+// KeeperStatus is whether the links outlive the process.
+type KeeperStatus struct {
+	State     string    `json:"state"`               // "ok", or what is wrong
+	Links     int       `json:"links"`               // kept now
+	Crashes   uint64    `json:"crashes,omitempty"`   // since the cold start
+	Recovered *Recovery `json:"recovered,omitempty"` // the last time that links were taken back
+}
+
+// Recovery is how a process got its links from the keeper.
+type Recovery struct {
+	At    time.Time `json:"at"`
+	Crash bool      `json:"crash"` // the process before had died, and not left
+	Links int       `json:"links"` // that there were
+	Torn  int       `json:"torn"`  // of them, those that were in use when it died, and had to be closed
 }
 
 // PeopleStatus is who is here, and whether others find them.

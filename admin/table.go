@@ -40,6 +40,7 @@ func statusRows(s Status) [][2]string {
 		{"version", s.Version},
 		{"process", process(s)},
 		{"reload", reload(s)},
+		{"keeper", keeper(s.Keeper)},
 		{"epoch", s.Epoch},
 		{"advertise", s.Advertise},
 		{"listeners", orDash(strings.Join(s.Listeners, ", "))},
@@ -78,6 +79,27 @@ func reload(s Status) string {
 		return ""
 	}
 	return fmt.Sprintf("%d since the start; %s", s.Reloads, *s.Reload)
+}
+
+func keeper(k *KeeperStatus) string {
+	if k == nil {
+		return ""
+	}
+	text := k.State + ", " + count(k.Links, "link")
+	switch k.Crashes {
+	case 0:
+	case 1:
+		text += "; one crash since the start"
+	default:
+		text += fmt.Sprintf("; %s crashes since the start", grouped(k.Crashes))
+	}
+	if r := k.Recovered; r != nil {
+		text += fmt.Sprintf("; %s taken back at %s", count(r.Links, "link"), r.At.UTC().Format("15:04:05 UTC"))
+		if r.Torn > 0 {
+			text += fmt.Sprintf(", %s of them torn", grouped(uint64(r.Torn)))
+		}
+	}
+	return text
 }
 
 func present(p *PeopleStatus) string {

@@ -129,3 +129,28 @@ func TestDrainAndReloadInStatus(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+func TestKeeperInStatus(t *testing.T) {
+	at := time.Date(2026, 3, 2, 13, 5, 0, 0, time.UTC)
+	for want, k := range map[string]*admin.KeeperStatus{
+		"":              nil,
+		"ok, 0 links\n": {State: "ok"},
+		"not there, 0 links; one crash since the start\n": {State: "not there", Crashes: 1},
+		"ok, 15,000 links; 1,200 crashes since the start; 14,998 links taken back at 13:05:00 UTC, 1 of them torn\n": {
+			State: "ok", Links: 15000, Crashes: 1200, Recovered: &admin.Recovery{At: at, Crash: true, Links: 14998, Torn: 1}},
+		"ok, 1 link; 1 link taken back at 13:05:00 UTC\n": {State: "ok", Links: 1, Recovered: &admin.Recovery{At: at, Links: 1}},
+	} {
+		s := exampleStatus()
+		s.Keeper = k
+		var b strings.Builder
+		if err := admin.WriteStatus(&b, s); err != nil {
+			t.Fatal(err)
+		}
+		if want != "" {
+			want = "keeper     " + want
+		}
+		if !strings.Contains(b.String(), want) || (want == "") == strings.Contains(b.String(), "keeper") {
+			t.Errorf("%q is not in\n%s", want, b.String())
+		}
+	}
+}

@@ -122,32 +122,6 @@ func parse(name string, text []byte, c file) error {
 	return r.problems()
 }
 
-// WithoutEffect names what the file sets to something other than the default although this version does not act on it,
-// so that the start can say so instead of leaving an operator to wonder.
-func (c *Config) WithoutEffect() []string {
-	var names []string
-	have, want := reflect.ValueOf(*c), reflect.ValueOf(*Default())
-	for i, section := range settings(have.Type()) {
-		if withoutEffect[section] {
-			names = appendChanged(names, section, have.Field(i), want.Field(i))
-		}
-	}
-	return names
-}
-
-func appendChanged(names []string, path string, have, want reflect.Value) []string {
-	if have.Kind() != reflect.Struct {
-		if !reflect.DeepEqual(have.Interface(), want.Interface()) {
-			names = append(names, path)
-		}
-		return names
-	}
-	for i, key := range settings(have.Type()) {
-		names = appendChanged(names, path+"."+key, have.Field(i), want.Field(i))
-	}
-	return names
-}
-
 // normalize takes away what differs between editors and means nothing: a byte order mark, and the carriage return
 // before a newline, with which the library counts lines wrongly in some of its errors.
 func normalize(text string) string {

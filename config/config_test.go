@@ -88,31 +88,6 @@ address = "127.0.0.1:2"
 	}
 }
 
-func TestWithoutEffect(t *testing.T) {
-	tests := []struct {
-		name, text string
-		want       []string
-	}{
-		{"nothing", "", nil},
-		{"what works", "[gateway]\nreactors = 1\nheartbeat = \"5s\"\n[admin]\nlisten = []\n", nil},
-		{"set to the default", "[delivery]\nretry = \"5000ms\"\n[redis]\naddresses = []\n", nil},
-		{"later sections", "[tuning]\nlinks = 3\n[keeper]\nenabled = true\n", []string{"keeper.enabled"}},
-		{"dotted key", "[health]\nlimit_mode.bytes = \"rx\"\n[handover]\nmode = \"exec\"\n", nil},
-		{"a passed socket", "[[listener]]\nname = \"edge\"\naddress = \"systemd:edge\"\n", nil},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			c, err := config.Parse("f", []byte(tt.text))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := c.WithoutEffect(); !slices.Equal(got, tt.want) {
-				t.Errorf("got %q, want %q", got, tt.want)
-			}
-		})
-	}
-}
-
 // TestTooLarge: the parsers recurse into nested lists, so the deepest text that is accepted must not end the process.
 func TestTooLarge(t *testing.T) {
 	deep := "a = " + strings.Repeat("[", 256<<10-4)

@@ -40,25 +40,21 @@ func ParseDispatch(name string, text []byte) (*Dispatch, error) {
 }
 
 // Check reads and checks the file at path, whichever kind it is: that of a dispatch service or of a queue layer if it has a
-// section that only such a file has, else a gateway's. It returns what the file sets although this version does not act on it.
-func Check(path string) (withoutEffect []string, err error) {
+// section that only such a file has, else a gateway's.
+func Check(path string) error {
 	text, err := readFile(path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	switch {
 	case ofDispatch(text):
 		_, err = ParseDispatch(path, text)
-		return nil, err
 	case ofQueue(text):
 		_, err = ParseQueue(path, text)
-		return nil, err
+	default:
+		_, err = Parse(path, text)
 	}
-	c, err := Parse(path, text)
-	if err != nil {
-		return nil, err
-	}
-	return c.WithoutEffect(), nil
+	return err
 }
 
 // ofDispatch recognises the file of a dispatch service. Text that is no TOML is wrong in every kind of file.

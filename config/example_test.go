@@ -21,9 +21,6 @@ func TestExampleIsDefault(t *testing.T) {
 	if want := config.Default(); !reflect.DeepEqual(got, want) {
 		t.Errorf("etc/edged.toml means\n%+v\nthe defaults are\n%+v", got, want)
 	}
-	if names := got.WithoutEffect(); len(names) != 0 {
-		t.Errorf("the defaults would be reported as without effect: %v", names)
-	}
 }
 
 // TestExampleIsComplete proves that each setting stands in the file, once, in its section, with a comment.

@@ -67,9 +67,6 @@ func told(c *config.Config) string {
 			fmt.Fprintf(&b, "%s = %#v\n", path, v.Interface())
 		}
 	})
-	for _, name := range c.WithoutEffect() {
-		fmt.Fprintf(&b, "without effect: %s\n", name)
-	}
 	return b.String()
 }
 

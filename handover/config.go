@@ -54,12 +54,20 @@ func (c Config) Validate() error {
 type KeeperConfig struct {
 	Enabled bool          `toml:"enabled"`
 	Socket  string        `toml:"socket"`
-	Hold    time.Duration `toml:"hold"` // how long the keeper waits for the next gateway before it lets the links go
+	Hold    time.Duration `toml:"hold"`    // how long the keeper waits for the next gateway before it lets the links go
+	Crashes int           `toml:"crashes"` // so many within a minute cost the links
+	OnStop  string        `toml:"on_stop"` // what a gateway does with its links that is told to leave: OnStopKeep or OnStopDrain
 }
+
+// What becomes of the links of a gateway with a keeper that is told to leave.
+const (
+	OnStopKeep  = "keep"  // they wait with the keeper for the next gateway
+	OnStopDrain = "drain" // they are sent elsewhere, as without a keeper
+)
 
 // DefaultKeeper returns the settings of a file that says nothing.
 func DefaultKeeper() KeeperConfig {
-	return KeeperConfig{Socket: "/run/edged-keeper/keeper.sock", Hold: time.Minute}
+	return KeeperConfig{Socket: "/run/edged-keeper/keeper.sock", Hold: time.Minute, Crashes: 3, OnStop: OnStopKeep}
 }
 
 // Validate reports every setting that cannot be meant, each with its key.
@@ -71,8 +79,17 @@ func (c KeeperConfig) Validate() error {
 	if c.Hold < time.Second || c.Hold > time.Hour {
 		errs = append(errs, fmt.Errorf("hold: %v is not between %v and %v", c.Hold, time.Second, time.Hour))
 	}
+	if c.Crashes < 2 || c.Crashes > mostCrashes {
+		errs = append(errs, fmt.Errorf("crashes: %d is not between 2 and %d", c.Crashes, mostCrashes))
+	}
+	if c.OnStop != OnStopKeep && c.OnStop != OnStopDrain {
+		errs = append(errs, fmt.Errorf("on_stop: %q is neither %q nor %q", c.OnStop, OnStopKeep, OnStopDrain))
+	}
 	return errors.Join(errs...)
 }
+
+// mostCrashes bounds what a keeper remembers of crashes.
+const mostCrashes = 1000
 
 // maxPath is what fits into a unix socket's address (unix(7)).
 const maxPath = 107

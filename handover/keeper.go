@@ -14,7 +14,6 @@ import (
 
 const (
 	crashWindow = time.Minute
-	mostCrashes = 3 // within crashWindow: what is kept is dropped
 	helloLimit  = 2 * time.Second
 	tellLimit   = 10 * time.Second // for a gateway to take what it is sent
 	strangers   = 8                // connections that have not said hello
@@ -329,7 +328,7 @@ func (k *Keeper) parted(why error, left bool) {
 		why = nil
 	}
 	k.log.Info("the gateway went", "crashed", crashed, "links", len(k.links), "crashes", n, "error", why)
-	if crashed && n >= mostCrashes {
+	if crashed && n >= k.cfg.Crashes {
 		k.drop(DroppedCrashLoop)
 	}
 	if len(k.links) > 0 || k.memory >= 0 {

@@ -65,7 +65,7 @@ type Dropped int
 
 const (
 	DroppedNothing   Dropped = iota
-	DroppedCrashLoop         // three gateways died within a minute: one of the links may be what kills them
+	DroppedCrashLoop         // so many gateways died within a minute: one of the links may be what kills them
 	DroppedNobody            // no gateway came in time
 	DroppedAnew              // a gateway did not want them
 )
@@ -75,7 +75,7 @@ func (d Dropped) String() string {
 	case DroppedNothing:
 		return "nothing"
 	case DroppedCrashLoop:
-		return "three crashes within a minute"
+		return "too many crashes within a minute"
 	case DroppedNobody:
 		return "no gateway came in time"
 	case DroppedAnew:

@@ -33,6 +33,7 @@ type Keeping struct {
 	// reactors send on it without a lock.
 	fd int
 
+	up         atomic.Bool   // there is a keeper, as far as is known
 	memory     atomic.Int64  // descriptor of the shared memory; -1: none
 	generation atomic.Uint32 // raised when a new keeper must be told of everything
 	broken     atomic.Bool   // a reactor could not send: Run makes a new connection
@@ -52,25 +53,34 @@ type Welcome struct {
 
 // OpenKeeping connects to the keeper. A gateway that just died may still be on its way out: ErrKeeperBusy is worth another try.
 func OpenKeeping(socket string, log *slog.Logger) (*Keeping, Welcome, error) {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
 	fd, w, err := dialKeeper(socket)
 	if err != nil {
 		return nil, Welcome{}, err
 	}
-	k := &Keeping{socket: socket, log: log, fd: fd}
-	k.memory.Store(int64(w.Memory))
-	return k, w, nil
+	return newKeeping(socket, fd, w.Memory, true, log), w, nil
 }
 
-// ResumeKeeping goes on with a connection and a memory that a predecessor passed on (Descriptors).
+// ResumeKeeping goes on with a connection that a predecessor passed on (Descriptors), and a memory for a keeper that does not know it.
 func ResumeKeeping(socket string, connection, memory int, log *slog.Logger) *Keeping {
+	return newKeeping(socket, connection, memory, true, log)
+}
+
+// AwaitKeeping is for a keeper that is not there yet: Run finds it when it comes, gives it the memory, and has everything deposited.
+func AwaitKeeping(socket string, memory int, log *slog.Logger) (*Keeping, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0) // the number for its connection
+	if err != nil {
+		return nil, fmt.Errorf("keeper: %w", os.NewSyscallError("socket", err))
+	}
+	return newKeeping(socket, fd, memory, false, log), nil
+}
+
+func newKeeping(socket string, connection, memory int, up bool, log *slog.Logger) *Keeping {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
 	k := &Keeping{socket: socket, log: log, fd: connection}
 	k.memory.Store(int64(memory))
+	k.up.Store(up)
 	return k
 }
 
@@ -111,17 +121,18 @@ func (k *Keeping) Take(each func(key uint64, fd int)) error {
 }
 
 // Share gives the keeper a memory to keep for the next gateway, in place of the present one. With anew everything that is
-// deposited is dropped first.
+// deposited is dropped first. If that fails Run gives it to the next keeper, which is told of everything anew.
 func (k *Keeping) Share(memory int, anew bool) error {
 	arg := uint32(1)
 	if anew {
 		arg = 0
 	}
-	if err := k.send(appendKeeperMessage(nil, keepMemory, arg), memory); err != nil {
-		return err
-	}
 	k.memory.Store(int64(memory))
-	return nil
+	err := k.send(appendKeeperMessage(nil, keepMemory, arg), memory)
+	if err != nil {
+		k.broken.Store(true)
+	}
+	return err
 }
 
 // Leave says that the end of this gateway is none by accident, and whether the next one should find the links.
@@ -141,16 +152,15 @@ func (k *Keeping) Run(ctx context.Context) {
 	tick := time.NewTicker(keepingTick)
 	defer tick.Stop()
 	buf, oob := make([]byte, keeperMessage), make([]byte, unix.CmsgSpace(4*mostFiles))
-	lost := false
 	for {
-		if !lost {
-			err := k.listen(buf, oob)
-			if lost = err != nil; lost {
+		if k.up.Load() {
+			if err := k.listen(buf, oob); err != nil {
+				k.up.Store(false)
 				k.log.Warn("the keeper is gone: a crash would cost the links", "error", err)
 			}
 		}
-		if lost {
-			lost = k.renew() != nil
+		if !k.up.Load() && k.renew() == nil {
+			k.up.Store(true)
 		}
 		select {
 		case <-ctx.Done():
@@ -203,18 +213,21 @@ func (k *Keeping) renew() error {
 	k.broken.Store(false)
 	k.generation.Add(1)
 	k.renews.Add(1)
-	k.log.Info("the keeper is back")
+	k.log.Info("the keeper is there")
 	return nil
 }
 
 // KeepingStats counts what the gateway's side did.
 type KeepingStats struct {
+	Up     bool   // there is a keeper
 	Full   uint64 // links that the keeper had no room for
 	Renews uint64 // keepers found again
 }
 
 // Stats may be called at any time.
-func (k *Keeping) Stats() KeepingStats { return KeepingStats{k.full.Load(), k.renews.Load()} }
+func (k *Keeping) Stats() KeepingStats {
+	return KeepingStats{k.up.Load(), k.full.Load(), k.renews.Load()}
+}
 
 func (k *Keeping) send(b []byte, fds ...int) error { return sendKeeper(k.fd, b, fds...) }
 

@@ -89,6 +89,8 @@ func TestConfig(t *testing.T) {
 		"socket: \"relative\" is not an absolute": func(_ *handover.Config, k *handover.KeeperConfig) { k.Socket = "relative" },
 		"of at most 107 bytes":                    func(_ *handover.Config, k *handover.KeeperConfig) { k.Socket = "/" + strings.Repeat("x", 107) },
 		"hold: 1ms is not between 1s and 1h0m0s":  func(_ *handover.Config, k *handover.KeeperConfig) { k.Hold = 1e6 },
+		"crashes: 1 is not between 2 and 1000":    func(_ *handover.Config, k *handover.KeeperConfig) { k.Crashes = 1 },
+		"on_stop: \"leave\" is neither":           func(_ *handover.Config, k *handover.KeeperConfig) { k.OnStop = "leave" },
 	} {
 		c, k := handover.Default(), handover.DefaultKeeper()
 		change(&c, &k)

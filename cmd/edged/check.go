@@ -18,15 +18,11 @@ func checkCommand() *cobra.Command {
 		Short: "Check a configuration file, of a gateway, a dispatch service or a queue layer",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			without, err := config.Check(args[0])
-			if err != nil {
+			if err := config.Check(args[0]); err != nil {
 				return explain(err, c.ErrOrStderr())
 			}
 			if err := errors.Join(fault("check"), handover.CheckFormats(formats(gateway.Formats()))); err != nil {
 				return err
-			}
-			for _, key := range without {
-				fmt.Fprintf(c.OutOrStdout(), "%s: without effect in this version\n", key)
 			}
 			fmt.Fprintln(c.OutOrStdout(), "configuration OK")
 			return nil

@@ -135,9 +135,6 @@ func newInstance(cfg *config.Config, log *slog.Logger) (*instance, error) {
 
 // startInstance starts to serve: with the links of a process before this one, if there is one.
 func startInstance(s starting) (*instance, error) {
-	for _, key := range s.cfg.WithoutEffect() {
-		s.log.Warn("set, but without effect in this version", "key", key)
-	}
 	i := &instance{
 		cfg: s.cfg, log: s.log, started: time.Now(), leave: make(chan struct{}, 1), quit: make(chan struct{}),
 		interfaces: s.interfaces, sockets: s.sockets,

@@ -7,10 +7,6 @@ import (
 	"time"
 )
 
-// withoutEffect are the sections on which this version does not act yet. Their names and checks are final all the same: a file
-// written today stays valid.
-var withoutEffect = map[string]bool{"keeper": true}
-
 // list gathers the errors of one section, each as `key: reason`.
 type list []error
 
