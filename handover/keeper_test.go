@@ -281,6 +281,32 @@ func TestHold(t *testing.T) {
 	}
 }
 
+// The keeper ends: the gateway that loses it has not crashed.
+func TestKeeperEnds(t *testing.T) {
+	cfg := handover.DefaultKeeper()
+	cfg.Socket = keeperSocket(t)
+	keeper, err := handover.NewKeeper(cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- keeper.Serve(ctx) }()
+	k, _ := openKeeping(t, cfg.Socket)
+	defer k.Close()
+	d := k.Deposit()
+	d.Add(1, files(t, 1)[0])
+	d.Flush()
+	until(t, "a link", func() bool { return keeper.Stats().Links == 1 })
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if got := keeper.Stats(); got.Crashes != 0 || got.Links != 0 || got.Gateways != 1 {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestSecondGateway(t *testing.T) {
 	socket := keeperSocket(t)
 	startKeeper(t, socket)

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	case "liar":
 		fmt.Println("born", os.Getpid())
 		os.Exit(playLiar())
-	case "writer":
+	case "writer", stepped:
 		os.Exit(playWriter())
 	case "keeper":
 		os.Exit(playKeeper())

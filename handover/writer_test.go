@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"testing"
@@ -102,6 +102,7 @@ type writer struct {
 	entries [][2]uint64 // of ring 0: where each begins and ends
 	send    chan [2]uint64
 	unsent  [][2]uint64 // of ring 1, not committed
+	sent    [][2]uint64 // owned by who sends
 }
 
 func (w *writer) do(d deed) {
@@ -140,22 +141,23 @@ func (w *writer) do(d deed) {
 func (w *writer) commit() {
 	w.records.Commit()
 	for _, e := range w.unsent {
-		w.send <- e
+		if w.send == nil {
+			w.sendNext(e)
+		} else {
+			w.send <- e
+		}
 	}
 	w.unsent = w.unsent[:0]
 }
 
-// sender is the other thread of ring 1: it marks an entry, notes it, and lets go of one that is older.
-func (w *writer) sender() {
-	var list [][2]uint64
-	for e := range w.send {
-		list = append(list, e)
-		n := uint64(len(list))
-		w.rings[1].SetMark(e[0], 3*n)
-		w.rings[1].PutNote(bytes.Repeat(binary.NativeEndian.AppendUint64(nil, n), 1+int(n%100)))
-		if n > sentBehind {
-			w.rings[1].Release(list[n-1-sentBehind][1])
-		}
+// sendNext is what the other thread of ring 1 does, if there is one: it marks an entry, notes it, and lets go of one that is older.
+func (w *writer) sendNext(e [2]uint64) {
+	w.sent = append(w.sent, e)
+	n := uint64(len(w.sent))
+	w.rings[1].SetMark(e[0], 3*n)
+	w.rings[1].PutNote(bytes.Repeat(binary.NativeEndian.AppendUint64(nil, n), 1+int(n%100)))
+	if n > sentBehind {
+		w.rings[1].Release(w.sent[n-1-sentBehind][1])
 	}
 }
 
@@ -171,23 +173,63 @@ func playWriter() int {
 		fmt.Println(err)
 		return 1
 	}
-	w := &writer{records: m.Records(0), rings: [2]*handover.Ring{m.Ring(0, 0), m.Ring(0, 1)}, send: make(chan [2]uint64, 100)}
-	go w.sender()
-	fmt.Println(m.FD())
-	for s := newScript(seed); ; {
-		during, after := s.turn()
-		for _, d := range during {
-			w.do(d)
-		}
-		w.commit()
-		for _, d := range after {
-			w.do(d)
-		}
+	w := &writer{records: m.Records(0), rings: [2]*handover.Ring{m.Ring(0, 0), m.Ring(0, 1)}}
+	s := newScript(seed)
+	if os.Args[0] == stepped {
+		return w.beStepped(s, m.FD())
 	}
+	w.send = make(chan [2]uint64, 100)
+	go func() {
+		for e := range w.send {
+			w.sendNext(e)
+		}
+	}()
+	fmt.Println(m.FD())
+	for {
+		w.turn(s.turn())
+	}
+}
+
+func (w *writer) turn(during, after []deed) {
+	for _, d := range during {
+		w.do(d)
+	}
+	w.commit()
+	for _, d := range after {
+		w.do(d)
+	}
+}
+
+// stepped is the name of a writer whose first thread does one instruction at a time.
+const stepped = "stepped"
+
+func init() {
+	if os.Args[0] == stepped {
+		runtime.LockOSThread() // main stays on the thread that is traced
+		debug.SetGCPercent(-1) // which has nothing else to do
+		runtime.MemProfileRate = 0
+	}
+}
+
+// beStepped does the script on the traced thread, and nothing beside it. What a turn is has been thought out before: only writing takes instructions.
+func (w *writer) beStepped(s *script, memory int) int {
+	during, after := make([][]deed, 300), make([][]deed, 300)
+	for i := range during {
+		during[i], after[i] = s.turn()
+	}
+	fmt.Println(memory)
+	_ = unix.Tgkill(unix.Getpid(), unix.Gettid(), unix.SIGSTOP)
+	for i := range during {
+		w.turn(during[i], after[i])
+	}
+	return 0
 }
 
 // written is what a script's records and ring 0 should be.
 type written struct {
+	script  *script
+	turn    uint64
+	after   []deed // of that turn, that were not done yet
 	records map[int]content
 	entries []ringEntry // all that ever were
 	first   int         // of those that are there
@@ -304,18 +346,20 @@ func openTurn(t *testing.T, m *handover.Memory) bool {
 
 func checkWritten(t *testing.T, m *handover.Memory, seed uint64) *written {
 	t.Helper()
-	s, w := newScript(seed), &written{records: map[int]content{}}
+	w := &written{script: newScript(seed), records: map[int]content{}}
+	w.check(t, m)
+	return w
+}
+
+// check goes on to the committed turn, and from there as far as ring 0 is.
+func (w *written) check(t *testing.T, m *handover.Memory) {
+	t.Helper()
 	records := m.Records(0)
-	var after []deed
-	for range records.Committed() {
-		for _, d := range after {
-			w.do(d)
-		}
+	for ; w.turn < records.Committed(); w.turn++ {
+		w.doAll(w.after)
 		var during []deed
-		during, after = s.turn()
-		for _, d := range during {
-			w.do(d)
-		}
+		during, w.after = w.script.turn()
+		w.doAll(during)
 	}
 	checkRecords(t, records, w.records)
 	var list []ringEntry
@@ -326,14 +370,19 @@ func checkWritten(t *testing.T, m *handover.Memory, seed uint64) *written {
 	}
 	note := m.Ring(0, 0).Note()
 	for !w.matches(list, note) {
-		if len(after) == 0 {
-			t.Fatalf("turn %d: ring 0 has %d entries, %d in the end; note of %d bytes, %d in the end; records %v",
-				records.Committed(), len(list), len(w.entries)-w.first, len(note), len(w.note), slices.Sorted(maps.Keys(w.records)))
+		if len(w.after) == 0 {
+			t.Fatalf("turn %d: ring 0 has %d entries, %d in the end; note of %d bytes, %d in the end",
+				w.turn, len(list), len(w.entries)-w.first, len(note), len(w.note))
 		}
-		w.do(after[0])
-		after = after[1:]
+		w.do(w.after[0])
+		w.after = w.after[1:]
 	}
-	return w
+}
+
+func (w *written) doAll(list []deed) {
+	for _, d := range list {
+		w.do(d)
+	}
 }
 
 // checkSent looks at ring 1, of which sent entries are committed: its other thread was anywhere behind them.
