@@ -135,7 +135,7 @@ func (g *gateway) data(shard, n int) (out []string) {
 	return out
 }
 
-func dataOf(t *testing.T, items []byte) (out []string) {
+func dataOf(t testing.TB, items []byte) (out []string) {
 	t.Helper()
 	it := batch.DownItems(items)
 	for {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"edged/batch"
@@ -38,6 +39,7 @@ var ErrState = errors.New("relay: not the state of a relay")
 // record is one record of a state. Items are the state's own; nil: taken back.
 type record struct {
 	head
+	before        []Carried // Shard, Seq and Index of each
 	kept, waiting [][]byte
 }
 
@@ -111,6 +113,9 @@ func (s *stream) load(rec *record, now time.Time) {
 	s.retry.gone = rec.gone
 	s.state.peer = rec.peer
 	s.state.inbox = inbox{last: rec.last, done: rec.last, base: rec.base, loose: rec.loose, owed: rec.owed, since: now}
+	for _, c := range rec.before {
+		s.carry(c)
+	}
 	o := &s.state.outbox
 	o.first, o.keep = rec.first, rec.keep
 	for i, items := range rec.kept {
@@ -168,6 +173,8 @@ func parseState(b []byte, shards int) (records []record, err error) {
 		switch {
 		case rec.shard >= shards:
 			return nil, fmt.Errorf("there is no shard %d of %d", rec.shard, shards)
+		case slices.ContainsFunc(rec.before, func(c Carried) bool { return c.Shard >= shards }):
+			return nil, fmt.Errorf("there are fewer shards than had carried something out")
 		case seen[key]:
 			return nil, fmt.Errorf("shard %d has manager %q twice", rec.shard, rec.address)
 		}
@@ -225,6 +232,7 @@ func (r *reader) octet(what string, max byte) byte {
 func parseRecord(b []byte, version uint16) (rec record, err error) {
 	r := &reader{b: b}
 	rec.head = r.head(version)
+	rec.before = r.before(version)
 	kept := r.number("kept", uint64(len(r.b)))
 	waiting := r.number("waiting", uint64(len(r.b)))
 	if kept > math.MaxUint64-rec.first {

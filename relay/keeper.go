@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"encoding/binary"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -22,11 +24,13 @@ type keeper struct {
 	tail   []byte // what the note has behind it: records of Managers that are not configured
 
 	finished atomic.Int32 // tickets that ended since the last look
+	wanted   atomic.Int32 // with so many the sender is to be told
 
 	// Guarded by stream.mu.
 	noted    essence // of the note
 	released uint64
 	note     []byte // used again
+	want     int32  // wanted
 }
 
 // essence is what changes in a note.
@@ -38,10 +42,26 @@ type essence struct {
 	freed             uint64
 }
 
-// ended tells the sender of a ticket when that may lead to a receipt.
+// ended counts a ticket, and tells the sender when a receipt begins to be owed or is due.
 func (k *keeper) ended() {
-	if n := k.finished.Add(1); n == 1 || n == receiptBatches {
+	if k.finished.Add(1) >= k.wanted.Load() {
 		k.out.ring()
+	}
+}
+
+// want is set by the sender before its last look, so that what ends meanwhile is found by that. The mutex is held.
+func (s *stream) want() {
+	k := &s.keeper
+	if k.ring == nil {
+		return
+	}
+	n := int32(1)
+	if owed := s.state.inbox.owed; owed > 0 {
+		n = int32(max(receiptBatches-owed, 1))
+	}
+	if n != k.want {
+		k.want = n
+		k.wanted.Store(n)
 	}
 }
 
@@ -142,6 +162,52 @@ func (s *stream) awaitCommit() bool {
 type before struct {
 	shards []carried
 	top    uint64 // the highest position of them
+}
+
+// append writes down what load reads.
+func (b *before) append(to []byte, version uint16) []byte {
+	if version < 2 {
+		return to
+	}
+	if b == nil {
+		return append(to, 0)
+	}
+	to = binary.AppendUvarint(to, uint64(len(b.shards)))
+	for i, c := range b.shards {
+		to = binary.AppendUvarint(to, uint64(i))
+		to = binary.AppendUvarint(to, c.position)
+		to = binary.AppendUvarint(to, uint64(c.index))
+	}
+	return to
+}
+
+func (r *reader) before(version uint16) (out []Carried) {
+	if version < 2 {
+		return nil
+	}
+	for range r.number("carried", maxShards) {
+		var c Carried
+		c.Shard = int(r.number("carried shard", maxShards-1))
+		c.Seq = r.number("carried position", math.MaxUint64)
+		c.Index = uint32(r.number("carried item", math.MaxUint32))
+		out = append(out, c)
+	}
+	return out
+}
+
+// carry notes how far a predecessor's shard had carried out what came. The stream has not begun yet.
+func (s *stream) carry(c Carried) {
+	if s.keeper.ring == nil {
+		return
+	}
+	ports := s.split.ports
+	if s.state.before == nil {
+		s.state.before = &before{shards: make([]carried, len(ports))}
+	}
+	b := s.state.before
+	b.shards[c.Shard] = carried{position: c.Seq, index: c.Index}
+	b.top = max(b.top, c.Seq)
+	ports[c.Shard].turn.carry(s.keeper.stream, c.Seq, c.Index)
 }
 
 // disown forgets what is being carried out under numbers that begin anew.

@@ -19,8 +19,8 @@ const mostNumbers = 1 << 20
 // putNote writes the note. A name that is too long for it is left out: the Manager then counts as another one after a crash.
 func (s *stream) putNote() {
 	k := &s.keeper
-	h := s.head()
-	h.last, h.owed, h.up, h.gone = s.state.inbox.done, 0, false, false
+	h := s.core()
+	h.last, h.owed = s.state.inbox.done, 0
 	o := &s.state.outbox
 	b := h.appendNote(k.note[:0], o.first+uint64(len(o.kept)), o.freed)
 	if len(b) > handover.NoteBytes {
@@ -67,16 +67,9 @@ func (r *Relay) inheritCarried(from []Carried, streams map[streamKey]*stream) er
 			return fmt.Errorf("%w: there is no shard %d of %d", ErrState, c.Shard, len(r.ports))
 		}
 		s := streams[streamKey{c.From, c.Address}]
-		if s == nil || s.keeper.ring == nil {
-			continue
+		if s != nil {
+			s.carry(c)
 		}
-		if s.state.before == nil {
-			s.state.before = &before{shards: make([]carried, len(r.ports))}
-		}
-		b := s.state.before
-		b.shards[c.Shard] = carried{position: c.Seq, index: c.Index}
-		b.top = max(b.top, c.Seq)
-		r.ports[c.Shard].turn.carry(s.keeper.stream, c.Seq, c.Index)
 	}
 	return nil
 }
@@ -181,8 +174,7 @@ func (v *salvage) entry(_, end, mark uint64, body []byte) {
 	items := v.pending
 	v.pending = nil
 	if mark < v.first {
-		v.bad = fmt.Errorf("number %d before %d", mark, v.first)
-		return
+		return // it was receipted
 	}
 	i := mark - v.first
 	if i >= mostNumbers {
@@ -230,6 +222,7 @@ func cut(b []byte) (batches [][]byte, err error) {
 func (rec *record) append(b []byte, version uint16) []byte {
 	b, start := handover.Begin(b, version)
 	b = rec.head.append(b, version)
+	b = (*before)(nil).append(b, version)
 	b = binary.AppendUvarint(b, uint64(len(rec.kept)))
 	b = binary.AppendUvarint(b, uint64(len(rec.waiting)))
 	for _, batches := range [][][]byte{rec.kept, rec.waiting} {

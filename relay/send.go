@@ -91,6 +91,7 @@ func (s *stream) sendNext(a *attempt) (did, late bool, err error) {
 		st.inbox.receipted()
 		s.writeDown(o)
 	}
+	s.want()
 	s.mu.Unlock()
 	if !ok {
 		return false, false, nil

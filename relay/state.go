@@ -22,7 +22,8 @@ const (
 //	length of the Manager's name, name
 //	inbox: last, owed
 //	outbox: first
-//	since version 2: base
+//	since version 2: base; how many shards of a predecessor that died had carried out what may be repeated, and of each:
+//	  shard, position, item
 //	how many are kept, how many wait
 //	each of these: length, items; a kept one of length 0 was taken back
 //
@@ -79,6 +80,7 @@ func (s *stream) appendState(b []byte, version uint16) []byte {
 	b, start := handover.Begin(b, version)
 	h := s.head()
 	b = h.append(b, version)
+	b = s.state.before.append(b, version)
 	b = binary.AppendUvarint(b, uint64(len(o.kept)))
 	b = binary.AppendUvarint(b, uint64(o.queue.n))
 	for i := range o.kept {
@@ -115,10 +117,17 @@ type head struct {
 
 // head returns what holds of the stream now. The mutex is held, and the sender stands.
 func (s *stream) head() head {
-	up := s.out.up.Load()
+	h := s.core()
+	// The sender gives retry.gone up when the Manager goes down again, not when it comes back.
+	h.up = s.out.up.Load()
+	h.gone = s.retry.gone && !h.up
+	return h
+}
+
+// core is head without what the sender alone knows. The mutex is held.
+func (s *stream) core() head {
 	return head{
-		// The sender gives retry.gone up when the Manager goes down again, not when it comes back.
-		shard: s.port.shard, address: s.address, up: up, gone: s.retry.gone && !up,
+		shard: s.port.shard, address: s.address,
 		peer: s.state.peer, keep: s.state.outbox.keep, first: s.state.outbox.first,
 		last: s.state.inbox.last, loose: s.state.inbox.loose, owed: s.state.inbox.owed, base: s.state.inbox.base,
 	}
@@ -158,6 +167,7 @@ type absent struct {
 func (a *absent) append(b []byte, version uint16) []byte {
 	b, start := handover.Begin(b, version)
 	b = a.head.append(b, version)
+	b = (*before)(nil).append(b, version)
 	b = binary.AppendUvarint(b, uint64(a.kept))
 	b = append(b, make([]byte, 1+a.kept)...)
 	handover.End(b, start)

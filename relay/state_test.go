@@ -217,7 +217,8 @@ func TestStatesThatCannotBe(t *testing.T) {
 		h := good.streams[0].head()
 		change(&h)
 		b, start := handover.Begin(nil, StateVersion)
-		b = append(h.append(b, StateVersion), rest...)
+		b = append(h.append(b, StateVersion), 0) // nothing was carried out before
+		b = append(b, rest...)
 		handover.End(b, start)
 		return b
 	}

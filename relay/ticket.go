@@ -87,10 +87,11 @@ func (s *stream) issueTicket(seq uint64) *ticket {
 
 // collect finds out what has been carried out. The mutex is held.
 func (s *stream) collect(now time.Time) {
-	if s.keeper.finished.Load() == 0 {
+	k := &s.keeper
+	if k.ring == nil || k.finished.Load() == 0 {
 		return
 	}
-	s.keeper.finished.Store(0) // before the look at the tickets: who ends one after that counts from 0
+	k.finished.Store(0) // before the look at the tickets: who ends one after that counts from 0
 	for {
 		seq, ok := s.state.tickets.collect()
 		if !ok {

@@ -1,8 +1,11 @@
 package relay
 
 import (
+	"fmt"
 	"math/bits"
 	"sync"
+
+	"edged/handover"
 )
 
 // turn is what a Port notes of a shard's open turn. It is owned by the shard's thread.
@@ -21,7 +24,7 @@ type carried struct {
 	changed  bool   // since Port.Carried told it
 }
 
-// before says that one item stood before another one, or was the same.
+// covers says that an item was carried out.
 func (c carried) covers(position uint64, index uint32) bool {
 	return position < c.position || position == c.position && index <= c.index
 }
@@ -29,6 +32,9 @@ func (c carried) covers(position uint64, index uint32) bool {
 // keep prepares a Port for rings.
 func (p *Port) keep(o *Options) error {
 	for _, out := range p.outlets {
+		if a := o.Config.Addresses[out.number]; len(a) > handover.NoteBytes/2 {
+			return fmt.Errorf("relay: the manager's address of %d bytes is too long to be kept", len(a))
+		}
 		k, err := newKept(o.Rings(p.shard, out.number))
 		if err != nil {
 			return err
