@@ -4,7 +4,7 @@ GO      ?= go
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 FUZZ    ?= 400000x
 
-.PHONY: build run test race lint fuzz chaos tune-vm box-test million bench proto pgo deb rpm repo install package-test clean
+.PHONY: build run test race lint fuzz chaos tune-vm box-test million soak bench proto pgo deb rpm repo install package-test clean
 
 build: ; $(BUILD) -o bin/edged ./cmd/edged
 
@@ -21,6 +21,12 @@ fuzz: ; tools/fuzz $(FUZZ)
 # CHAOS is "<duration> <users> [<seed>]": everything is killed every few seconds, nothing may be lost.
 CHAOS ?= 2m 1000
 chaos: build ; tools/redis && EDGED_CHAOS='$(CHAOS)' $(GO) test -tags e2e -count 1 -timeout 30m -run TestChaos -v ./tests
+
+# SCHEDULES random schedules, or as many as SOAK_SECONDS allow, from SEED on; then 15,000 links whose gateway is replaced and killed SOAK_TIMES
+# in a row, and an upgrade of the package under them, for which it needs root. The table of docs/SOAK.md comes from bin/soak.md.
+SCHEDULES  ?= 100
+SOAK_TIMES ?= 20
+soak: build ; tools/redis && EDGED_SOAK='$(CURDIR)/bin/soak.md' EDGED_SCHEDULES='$(SCHEDULES) $(SEED)' EDGED_SOAK_SECONDS='$(SOAK_SECONDS)' EDGED_SOAK_TIMES='$(SOAK_TIMES)' $(GO) test -tags e2e -count 1 -timeout 24h -run TestSoak -v ./tests
 
 tune-vm: build ; tests/lab/vm --queues 4 --suite bookworm --timeout 1800 --copy bin/edged:/usr/bin/edged --copy tests/lab/tune:/lab/tune --beside 'while sleep 1; do bin/edged swarm --target $$ADDR:7000 --login none --silent --links 4000 --duration 10m --quiet; done >/dev/null 2>&1' -- bash /lab/tune $(SEED)
 

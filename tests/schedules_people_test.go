@@ -19,14 +19,17 @@ import (
 // rough is how bad the weather is for those who come to a gateway.
 type rough struct {
 	mu     sync.Mutex
-	bad    bool   // guarded by mu: a link may be refused or broken now
+	bad    int    // guarded by mu: reasons for which a link may be refused or broken now
 	change uint64 // guarded by mu: of bad
 }
 
+// set begins or ends one reason.
 func (r *rough) set(bad bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.bad = bad
+	if r.bad--; bad {
+		r.bad += 2
+	}
 	r.change++
 }
 
@@ -41,7 +44,7 @@ func (r *rough) now() uint64 {
 func (r *rough) since(mark uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.bad || r.change != mark
+	return r.bad > 0 || r.change != mark
 }
 
 // walkers come to a gateway, say something, and leave in one of several ways. Only in rough weather may that fail.

@@ -22,22 +22,31 @@ type conversation struct {
 	done   sync.WaitGroup
 	report swarm.Report // static after done
 	err    error        // static after done
+
+	mu   sync.Mutex
+	most time.Duration // guarded by mu: the longest answer since longest was called
 }
 
-// startTalk returns when all links are open and talk.
-func startTalk(t *testing.T, address string, links int) *conversation {
+// startConversation returns when all links are open and talk, so many messages a second together.
+func startConversation(t *testing.T, address string, links, rate int) *conversation {
 	t.Helper()
 	k := &conversation{t: t}
 	ctx, cancel := context.WithCancel(context.Background())
 	k.cancel = cancel
 	cfg := swarm.Default()
 	cfg.Target, cfg.Links, cfg.Duration, cfg.Checker, cfg.Pushes, cfg.Loops = []string{address}, links, 24*time.Hour, true, 3, 1
-	cfg.Rate, cfg.Patience, cfg.Reconnect = float64(min(5*links, mostRate)), patience, true
+	cfg.Rate, cfg.Patience, cfg.Reconnect = float64(rate), patience, true
 	up := make(chan struct{})
 	k.done.Go(func() {
 		var once sync.Once
 		k.report, k.err = swarm.Run(ctx, cfg, func(p swarm.Progress) {
-			if p.Phase == "run" && p.Answered > 0 && p.Links == links {
+			if p.Phase != "run" {
+				return
+			}
+			k.mu.Lock()
+			k.most = max(k.most, p.Max)
+			k.mu.Unlock()
+			if p.Answered > 0 && p.Links == links {
 				once.Do(func() { close(up) })
 			}
 		})
@@ -49,6 +58,15 @@ func startTalk(t *testing.T, address string, links int) *conversation {
 		t.Fatal("the swarm does not talk")
 	}
 	return k
+}
+
+// longest is the longest answer of the seconds that have ended since the last call.
+func (k *conversation) longest() time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	d := k.most
+	k.most = 0
+	return d
 }
 
 // finish ends the swarm. On links that lived on nothing may be missing, doubled or out of order; on one that ended, that alone

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -22,7 +21,11 @@ const (
 	scheduleLinks     = 150
 	scheduleListeners = 6
 	scheduleCrowd     = 40
+	scheduleRate      = 900 // messages a second
 )
+
+// scheduleKept says whether the gateways of schedules have keepers, and die.
+const scheduleKept = false
 
 // TestSchedules plays what may happen to a gateway in its life, in an order that follows from a seed: reloads, Managers and a
 // Redis that go and come back, drains that are taken back, clients that come and go. All the while a swarm numbers what it sends,
@@ -31,24 +34,43 @@ const (
 //
 // `make soak` plays many of them. EDGED_SCHEDULES is "<how many> <first seed>": the seed of the n-th is the first one's and n.
 func TestSchedules(t *testing.T) {
-	many, seed := 3, rand.Uint64N(1<<32)
+	many, seed := scheduleCount(t, 3)
+	for n := range uint64(many) {
+		t.Run(fmt.Sprint(seed+n), func(t *testing.T) { playSchedule(t, seed+n) })
+	}
+}
+
+// scheduleCount is how many schedules are to be played, and the seed of the first one.
+func scheduleCount(t *testing.T, usual int) (many int, seed uint64) {
+	t.Helper()
+	many, seed = usual, rand.Uint64N(1<<32)
 	if words := strings.Fields(os.Getenv("EDGED_SCHEDULES")); len(words) > 0 {
 		_ = must(fmt.Sscan(words[0], &many))(t)
 		if len(words) > 1 {
 			_ = must(fmt.Sscan(words[1], &seed))(t)
 		}
 	}
-	for n := range uint64(many) {
-		t.Run(fmt.Sprint(seed+n), func(t *testing.T) { playSchedule(t, seed+n) })
-	}
+	return many, seed
 }
 
-// played is what came of a schedule.
+// played is what came of schedules.
 type played struct {
-	steps, messages, visitors int
-	sentAway                  uint64 // links that were ended by the gateway, with a BYE or without
-	pause                     time.Duration
+	steps, kills, messages int
+	sentAway, broken       uint64 // links of swarms
+	pause                  time.Duration
 }
+
+func (p *played) add(o played) {
+	p.steps += o.steps
+	p.kills += o.kills
+	p.messages += o.messages
+	p.sentAway += o.sentAway
+	p.broken += o.broken
+	p.pause = max(p.pause, o.pause)
+}
+
+// ended says what became of links.
+func (p *played) ended() string { return fmt.Sprintf("%d sent away, %d broken", p.sentAway, p.broken) }
 
 // playSchedule is one of them, on machinery of its own.
 func playSchedule(t *testing.T, seed uint64) (p played) {
@@ -71,9 +93,7 @@ type stage struct {
 	redis   *redistest.Server
 	book    *book
 	kit     *kit
-	gateway *gateway
-	file    string
-	setup   setup
+	gateway *supervised
 
 	weather   rough
 	walkers   walkers
@@ -82,6 +102,7 @@ type stage struct {
 	leave     context.CancelFunc // ends the stream of visitors
 
 	managers int // that there were
+	kills    int
 	crowds   int
 	away     map[string]*outage
 }
@@ -100,19 +121,13 @@ func newStage(t *testing.T, seed uint64) *stage {
 	}
 	s.redis = redistest.Start(t, settings...)
 	s.kit = newKit(t, s.book.handler(1))
-	dir := t.TempDir()
-	admin := filepath.Join(dir, "admin.sock")
-	s.file = filepath.Join(dir, "edged.toml")
-	s.setup = setup{
+	s.gateway = supervise(t, scheduleKept, setup{
 		gateway:  fmt.Sprintf("reactors = %d\nheartbeat = \"2s\"\nidle_timeout = \"15s\"", 1+s.random.IntN(2)),
 		managers: []string{s.kit.address}, manager: "grace = \"20s\"",
-		listeners: []string{fmt.Sprintf("address = %q", freePort(t))},
-		more:      reporting(s.redis.Addr, "sh-1"),
-	}
-	check(t, os.WriteFile(s.file, []byte(s.setup.text(admin)), 0o600))
-	s.gateway = startFile(t, s.file, admin, s.setup)
+		more: reporting(s.redis.Addr, "sh-1"),
+	})
 	s.walkers.address, s.walkers.weather = s.gateway.address(), &s.weather
-	s.talk = startTalk(t, s.gateway.address(), scheduleLinks)
+	s.talk = startConversation(t, s.gateway.address(), scheduleLinks, scheduleRate)
 	for n := range scheduleListeners {
 		s.listeners = append(s.listeners, listen(t, s.gateway.address(), fmt.Sprintf("listener-%d", n)))
 	}
@@ -135,6 +150,9 @@ func (s *stage) step() {
 		s.cast(1 + s.random.IntN(5))
 	}
 	deeds := []func(){s.reload, s.reload, s.cut, s.renew, s.redisDies, s.redisHangs, s.come, s.drain}
+	if scheduleKept {
+		deeds = append(deeds, s.die, s.die, s.die, s.restart)
+	}
 	deeds[s.random.IntN(len(deeds))]()
 	for _, name := range []string{"Manager", "Redis", "drain"} {
 		if o := s.away[name]; o != nil {
@@ -160,6 +178,24 @@ func (s *stage) comeBack(name string) {
 
 func (s *stage) reload() {
 	s.say("reload: %v", s.gateway.reload())
+}
+
+// die is kill -9, and another process after a while.
+func (s *stage) die() {
+	later := between(s.random, 0, 300*time.Millisecond)
+	s.kills++
+	s.weather.set(true)
+	s.say("kill: back after %v", s.gateway.crash(later))
+	s.weather.set(false)
+}
+
+// restart ends the process in order, and has another one come.
+func (s *stage) restart() {
+	s.weather.set(true)
+	s.gateway.stop()
+	s.gateway.again()
+	s.say("restart")
+	s.weather.set(false)
 }
 
 // cut breaks the Manager's streams; it is the same one when it comes back.
@@ -295,8 +331,8 @@ func (s *stage) finish(p *played) {
 	if bad := s.gateway.log.lines("level=ERROR"); len(bad) > 0 {
 		t.Errorf("%q", bad)
 	}
-	p.messages, p.visitors = int(r.Messages.Sent), int(s.walkers.came.Load())
-	p.sentAway, p.pause = r.Connections.Broken, r.Pause.Took
+	p.messages, p.pause, p.kills = int(r.Messages.Sent), r.Pause.Took, s.kills
+	p.sentAway, p.broken = total(r.Connections.Byes), total(r.Connections.Lost)
 	s.say("%d messages, %d pushes, %d casts, %d visitors (%d more were refused in rough weather), ended: swarm %v %v, listeners %v; at the Manager %v; %v links before the end, longest pause %v",
 		r.Messages.Sent, r.Messages.Pushes, s.book.casts, s.walkers.came.Load(), s.walkers.excused.Load(), r.Connections.Byes, r.Connections.Lost, ended,
 		s.book.closed, before.sum("edged_links"), r.Pause.Took)
@@ -325,6 +361,9 @@ func (s *stage) judge(r *swarm.Report, ended map[string]int) {
 			s.t.Errorf("%d links were sent away: %s", n, why)
 		}
 	}
+	if s.kills > 0 {
+		return
+	}
 	for why, n := range r.Connections.Lost {
 		s.t.Errorf("%d links broke: %s", n, why)
 	}
@@ -333,4 +372,11 @@ func (s *stage) judge(r *swarm.Report, ended map[string]int) {
 			s.t.Errorf("%d listeners ended: %s", n, why)
 		}
 	}
+}
+
+func total(counts map[string]uint64) (n uint64) {
+	for _, c := range counts {
+		n += c
+	}
+	return n
 }
