@@ -211,15 +211,21 @@ func init() {
 	}
 }
 
-// beStepped does the script on the traced thread, and nothing beside it. What a turn is has been thought out before: only writing takes instructions.
+// warmUp is how many turns it does as others do: until no thread is to be started and no memory to be made.
+const warmUp = 50
+
+// beStepped does the script on the traced thread, and nothing beside it. What a turn is has been thought out before: only writing
+// takes instructions.
 func (w *writer) beStepped(s *script, memory int) int {
 	during, after := make([][]deed, 300), make([][]deed, 300)
 	for i := range during {
 		during[i], after[i] = s.turn()
 	}
 	fmt.Println(memory)
-	_ = unix.Tgkill(unix.Getpid(), unix.Gettid(), unix.SIGSTOP)
 	for i := range during {
+		if i == warmUp {
+			_ = unix.Tgkill(unix.Getpid(), unix.Gettid(), unix.SIGSTOP)
+		}
 		w.turn(during[i], after[i])
 	}
 	return 0
