@@ -83,12 +83,20 @@ func (b *bench) hold(r row, s subject, t target) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
+	keptBefore, err := b.keeping(t)
+	if err != nil {
+		return sample{}, err
+	}
 	end, err := b.open(b.set, r, s, t)
 	if err != nil {
 		return sample{}, err
 	}
 	opened := time.Now()
 	with, took, err := b.look(r, t)
+	if err != nil {
+		return sample{}, err
+	}
+	keptWith, err := b.keeping(t)
 	if err != nil {
 		return sample{}, err
 	}
@@ -110,6 +118,10 @@ func (b *bench) hold(r row, s subject, t target) (sample, error) {
 	found := heldSample(r, s, before, with, rep)
 	found.settled = took.Seconds()
 	found.values = append(found.values, heap...)
+	if s.kept {
+		found.put(keeperBytes, float64(keptWith.keeper-keptBefore.keeper)/float64(r.links))
+		found.put(sharedBytes, float64(keptWith.shared-keptBefore.shared)/float64(r.links))
+	}
 	return found, nil
 }
 

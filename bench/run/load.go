@@ -111,6 +111,9 @@ func loadArgs(set settings, r row, s subject, pids []int) []string {
 			"-d", seconds(set.window), "-w", seconds(set.warm), "-s", strconv.Itoa(payload))
 	case storm:
 		args = append(args, "-m", "storm")
+		if r.burst > 0 {
+			args = append(args, "-i", strconv.Itoa(r.burst))
+		}
 		if r.rate > 0 {
 			args = append(args, "-r", strconv.FormatFloat(r.rate, 'f', 0, 64), "-k", strconv.Itoa(r.keep))
 		}
@@ -170,7 +173,7 @@ func joinInts(n []int) string {
 // gatewayConfig returns the edged.toml of a subject. Nothing may happen by itself while it is measured, so every timeout
 // is far away. t is its Manager and its Redis, if it has any, and where it is controlled.
 func gatewayConfig(s subject, capacity int, t target) string {
-	login, managers, redis, admin := "none", "", "", ""
+	login, managers, redis, admin, keeper := "none", "", "", "", ""
 	if s.session > 0 {
 		login, managers = "required", strconv.Quote(t.address)
 	}
@@ -179,6 +182,9 @@ func gatewayConfig(s subject, capacity int, t target) string {
 	}
 	if t.admin != "" {
 		admin = strconv.Quote("unix:" + t.admin)
+	}
+	if t.keeper != "" {
+		keeper = fmt.Sprintf("\n[keeper]\nenabled = true\nsocket = %q\n", t.keeper)
 	}
 	return fmt.Sprintf(`[gateway]
 reactors = %d
@@ -200,5 +206,5 @@ addresses = [%s]
 
 [admin]
 listen = [%s]
-`, s.loops, capacity, login, managers, redis, admin)
+%s`, s.loops, capacity, login, managers, redis, admin, keeper)
 }

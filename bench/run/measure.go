@@ -24,7 +24,8 @@ type bench struct {
 	commit, baseCommit string
 	running            []*process
 
-	half float64 // of the rate that the first subject of the row at hand can do; messages a second
+	alone float64 // CPU of a link of the row at hand where nobody keeps it; µs
+	half  float64 // of the rate that the first subject of the row at hand can do; messages a second
 }
 
 // cleanUp ends what runs and removes what was written.
@@ -123,7 +124,7 @@ type outcome struct {
 // measureSubjects measures the subjects of a round once; those that could not be had are left out.
 func (b *bench) measureSubjects(r row, round int) []outcome {
 	var got []outcome
-	b.half = 0
+	b.half, b.alone = 0, 0
 	for _, s := range withBase(r.inRound(round, b.set.rounds), func(p program) bool { return b.base.of(p) != "" }) {
 		if b.now.of(s.program) == "" || s.redis && b.now.redis == "" {
 			continue
@@ -198,6 +199,7 @@ type target struct {
 	own     int   // how many of them are the subject's
 	admin   string
 	redis   string
+	keeper  string // its socket; empty: there is none
 }
 
 // load returns the arguments of the load for it.
@@ -213,7 +215,7 @@ func (b *bench) measure(r row, s subject) (sample, error) {
 	}
 	how := map[mode]func(row, subject, target) (sample, error){
 		flow: b.load, storm: b.load, hold: b.hold, crowd: b.crowd, paced: b.paced, flooded: b.flooded, collect: b.collect, herd: b.herd, asked: b.asked, fanout: b.fan,
-		pushed: b.pushes, logins: b.logins}
+		pushed: b.pushes, logins: b.logins, outlived: b.outlive}
 	found, err := how[r.mode](r, s, t)
 	for _, p := range t.servers {
 		if died := p.alive(); died != nil {
@@ -302,19 +304,27 @@ func (b *bench) serveGateway(r row, s subject) (t target, err error) {
 		}
 		t.redis, t.servers, t.pids = redis.redis, append(t.servers, redis.servers...), append(t.pids, redis.pids...)
 	}
-	if r.mode == hold {
+	if r.mode == hold || r.mode == outlived {
 		t.admin = filepath.Join(b.dir, "admin.sock")
 	}
-	file := filepath.Join(b.dir, "edged.toml")
-	if err := os.WriteFile(file, []byte(gatewayConfig(s, r.capacity(), t)), 0o644); err != nil {
+	if s.kept {
+		t.keeper = filepath.Join(b.dir, "keeper.sock")
+	}
+	if err := os.WriteFile(b.configFile(), []byte(gatewayConfig(s, r.capacity(), t)), 0o644); err != nil {
 		return t, err
 	}
-	p, err := b.ready(s, b.built(s).of(gateway), "serve", "--config", file)
+	if s.kept {
+		return b.serveKept(s, t)
+	}
+	p, err := b.ready(s, b.built(s).of(gateway), "serve", "--config", b.configFile())
 	if err != nil {
 		return t, err
 	}
 	return served(t, p)
 }
+
+// configFile is where a gateway's configuration is.
+func (b *bench) configFile() string { return filepath.Join(b.dir, "edged.toml") }
 
 // ready starts a server and waits until it says so. A pinned program gets its CPU from us; only netpoll pins its loop itself, as
 // edged does.
@@ -392,6 +402,9 @@ func (b *bench) load(r row, s subject, t target) (sample, error) {
 	}
 	found := newSample(rep, rep)
 	found.put(f, rep.perFrame(0, t.own))
+	if r.mode == storm {
+		b.compareKept(&found, s, rep.perFrame(0, t.own))
+	}
 	if len(t.pids) > t.own {
 		behind := backendCPU
 		if s.program == gateway {

@@ -63,6 +63,14 @@ var (
 	redisCPU    = figure{"CPU of Redis", "µs/login", false, false}
 	besideRate  = figure{"relay beside 10,000 logins/s", "1000 messages/s", true, false}
 
+	frozenTime  = figure{"links stood still", "ms", false, false}
+	calmAnswer  = figure{"longest answer before", "ms", false, false}
+	clientPause = figure{"longest pause of a client", "ms", false, false}
+	brokenLinks = figure{"broken", "links", false, false}
+	keeperCost  = figure{"CPU of being kept", "µs/link", false, false}
+	keeperBytes = figure{"memory of the keeper", "bytes/link", false, false}
+	sharedBytes = figure{"shared memory", "bytes/link", false, false}
+
 	loadCPU     = figure{"CPU of the load", "µs/message", true, false}
 	loadManager = figure{"CPU of its Manager", "µs/message", true, false}
 )
@@ -100,6 +108,7 @@ type subject struct {
 	manager manager
 	push    string // how its Manager's pushes are acknowledged: none or required; empty: it makes none
 	redis   bool   // gateway: it has a Redis
+	kept    bool   // gateway: it has a keeper
 }
 
 // clients returns the threads of the load. They do not follow the subject's loops: subjects of one row get the same load.
@@ -114,18 +123,19 @@ func (s subject) clients() int {
 type mode int
 
 const (
-	flow    mode = iota // messages back and forth
-	storm               // links opened and reset
-	hold                // links that do nothing, or send heartbeats
-	crowd               // messages of some links, without and beside many that are silent
-	paced               // messages at half the rate that the first subject of the row at hand can do
-	flooded             // messages at a low rate, without and beside a link that sends what it can
-	collect             // garbage collections, with few and with many links
-	herd                // messages, for what the load and the Manager cost
-	asked               // requests to the address service
-	fanout              // messages to a room of all links
-	pushed              // pushes, each of which is answered
-	logins              // links that log in at a rate, alone and beside messages
+	flow     mode = iota // messages back and forth
+	storm                // links opened and reset
+	hold                 // links that do nothing, or send heartbeats
+	crowd                // messages of some links, without and beside many that are silent
+	paced                // messages at half the rate that the first subject of the row at hand can do
+	flooded              // messages at a low rate, without and beside a link that sends what it can
+	collect              // garbage collections, with few and with many links
+	herd                 // messages, for what the load and the Manager cost
+	asked                // requests to the address service
+	fanout               // messages to a room of all links
+	pushed               // pushes, each of which is answered
+	logins               // links that log in at a rate, alone and beside messages
+	outlived             // messages while the gateway's process is replaced
 )
 
 // row is one comparison.
@@ -137,6 +147,8 @@ type row struct {
 	data     bool          // flow: the frames are DATA frames
 	rate     float64       // flow: messages a second, whether answered or not; storm: links a second; 0: when answers come
 	keep     int           // storm: links that stay open
+	burst    int           // storm: links that open at a time; 0: as many as cload likes
+	kill     bool          // outlived: by kill -9, not by a reload
 	deluge   bool          // hold: the links send what they can
 	beat     time.Duration // hold: each link sends a heartbeat so often; 0: never
 	below    string        // whom the others are divided by; empty: the C floor
@@ -189,6 +201,8 @@ func allRows(set settings, cpus int) []row {
 	rows = append(rows, fanRows(set)...)
 	rows = append(rows, pushRows()...)
 	rows = append(rows, loginRows()...)
+	rows = append(rows, outliveRows(set)...)
+	rows = append(rows, keeperRows(set)...)
 	open := subject{who: "edged", program: gateway, loops: 2}
 	rows = append(rows, row{name: fmt.Sprintf("dispatch/%d-%d", fleetBoxes, fleetGateways), mode: asked, links: fleetGateways,
 		subjects: []subject{{who: "edged dispatch", program: dispatcher}}})
@@ -273,7 +287,7 @@ func choose(rows []row, only *regexp.Regexp) []row {
 
 // slow says that a row takes so long, and its figures vary so little, that a part of the rounds will do.
 func (r row) slow() bool {
-	return slices.Contains([]mode{hold, flooded, collect, herd, asked, logins}, r.mode)
+	return slices.Contains([]mode{hold, flooded, collect, herd, asked, logins, outlived}, r.mode)
 }
 
 // roundsOf returns in how many of the rounds a row is measured.
