@@ -59,6 +59,7 @@ func (s *shard) strayAcks(l *link, rest []byte) {
 
 func (s *shard) ackedSome(place, uniq uint32, l *link, tids []byte) {
 	now := delivery.Millis(s.now())
+	s.keep.change(place)
 	k, ids := 0, s.ids[:0]
 	for i := range len(tids) / 4 {
 		var rc delivery.Receipt
@@ -92,6 +93,7 @@ func (s *shard) ackedSome(place, uniq uint32, l *link, tids []byte) {
 // repeat sends what was not acknowledged in time once more, or gives it up. A turn looks at repeatBudget of a link's pushes.
 func (s *shard) repeat(place, uniq uint32, l *link) {
 	now := delivery.Millis(s.now())
+	s.keep.change(place)
 	lost := s.newLosses(place, uniq, l)
 	for range repeatBudget {
 		var ev delivery.Event

@@ -193,6 +193,9 @@ func (s *shard) untilDue() time.Duration {
 	if s.replays.resyncing && (wait < 0 || wait > resyncTick) {
 		wait = resyncTick
 	}
+	if d := s.keep.sleep(); wait < 0 && d < maxTimeout || wait > d {
+		wait = d
+	}
 	return wait
 }
 

@@ -128,6 +128,7 @@ func (s *shard) patch(manager int, place, uniq uint32, l *link, d *batch.DownIte
 		return
 	}
 	l.session = ref
+	s.keep.change(place)
 }
 
 // bind makes a link that of a user's device: its login is accepted. What is stored for it is pulled.
@@ -150,6 +151,7 @@ func (s *shard) bind(manager int, place, uniq uint32, l *link, d *batch.DownItem
 		return
 	}
 	l.session = ref
+	s.keep.change(place)
 	if moves {
 		s.part(place, uniq, l, user, device)
 	}
@@ -175,14 +177,15 @@ func (s *shard) same(l *link, d *batch.DownItem) bool {
 
 // owner returns a copy of the names of whose a link is, good until the next push is held.
 func (s *shard) owner(l *link) (user, device []byte) {
-	s.keep = append(s.keep[:0], s.sessions.Value(l.session, "user")...)
-	n := len(s.keep)
-	s.keep = append(s.keep, s.sessions.Value(l.session, "device")...)
-	return s.keep[:n], s.keep[n:]
+	s.aside = append(s.aside[:0], s.sessions.Value(l.session, "user")...)
+	n := len(s.aside)
+	s.aside = append(s.aside, s.sessions.Value(l.session, "device")...)
+	return s.aside[:n], s.aside[n:]
 }
 
 // part takes a link from the user's device whose it was.
 func (s *shard) part(place, uniq uint32, l *link, user, device []byte) {
+	s.keep.change(place)
 	s.endReplay(place, l)
 	s.unstick(place, l)
 	lost := s.newLosses(place, uniq, l)

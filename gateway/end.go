@@ -63,7 +63,7 @@ func (s *shard) Closed(c netpoll.Conn, why error) {
 
 // leavePeople takes a link that ends out of what it was to others, and gives back what it had not acknowledged.
 func (s *shard) leavePeople(place, uniq uint32, l *link, e ending) {
-	if e.label != EndLost || l.flags&loose == 0 { // of a lost connection nobody knows what arrived
+	if e.label != EndLost && e.label != EndTorn || l.flags&loose == 0 { // of a lost connection nobody knows what arrived
 		s.syncNow(place, l)
 	}
 	s.endReplay(place, l)
@@ -79,6 +79,7 @@ func (s *shard) leavePeople(place, uniq uint32, l *link, e ending) {
 
 // forget takes a link out of everything that the shard holds and tells its Manager: exactly once, after its last item.
 func (s *shard) forget(place, uniq uint32, l *link, e ending) {
+	s.keep.ended(place, uniq)
 	s.count.Ended[e.label]++
 	if l.flags&waiting != 0 {
 		s.waiting.left(s, l)

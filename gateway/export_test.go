@@ -1,6 +1,14 @@
 package gateway
 
-import "context"
+import (
+	"context"
+	"runtime"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"edged/handover"
+)
 
 // RaceEnabled says that the race detector slows everything down.
 const RaceEnabled = raceEnabled
@@ -17,3 +25,48 @@ func (g *Gateway) Abandon() {
 		g.desk.wg.Wait()
 	}
 }
+
+// Crash ends what of a gateway would end with its process, which is killed: its reactors in the middle of a turn. It returns
+// what a keeper would have of its links.
+func (g *Gateway) Crash() map[uint64]int {
+	g.group.StopAccepting()
+	kept, own := map[uint64]int{}, []int{}
+	var mu sync.Mutex
+	var dead sync.WaitGroup
+	for _, s := range g.shards {
+		dead.Add(1)
+		s.loop.Post(func() {
+			defer dead.Done()
+			mu.Lock()
+			defer mu.Unlock()
+			own = s.die(kept, own)
+			runtime.Goexit()
+		})
+	}
+	dead.Wait()
+	g.Abandon()
+	for _, fd := range own {
+		_ = unix.Close(fd)
+	}
+	return kept
+}
+
+// die notes what the keeper has of a shard, and which descriptors would be closed.
+func (s *shard) die(kept map[uint64]int, own []int) []int {
+	for c := range s.loop.Connections() {
+		own = append(own, s.loop.FD(c))
+	}
+	s.links.Each(0, s.links.Cap(), func(place, uniq uint32, l *link) {
+		if s.keep != nil && s.keep.marks[place]&markDeposit != 0 {
+			fd, err := unix.FcntlInt(uintptr(s.loop.FD(l.conn)), unix.F_DUPFD_CLOEXEC, 3)
+			if err != nil {
+				panic(err)
+			}
+			kept[s.keyOf(place, uniq)] = fd
+		}
+	})
+	return own
+}
+
+// Memory returns what the gateway writes down.
+func (g *Gateway) Memory() *handover.Memory { return g.kept.Memory }

@@ -38,6 +38,10 @@ func (p *fakePort) Pending() bool { return len(p.events) > 0 }
 
 func (p *fakePort) Trim() {}
 
+func (p *fakePort) Carried(func(stream int, seq uint64, index uint32)) {}
+
+func (p *fakePort) Commit() {}
+
 // Held is what was sent and not taken off the queue yet.
 func (p *fakePort) Held(m int) (n int) {
 	for _, b := range p.managers[m].queue {

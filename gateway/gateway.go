@@ -42,6 +42,7 @@ type Options struct {
 	// Inherit is what a predecessor hands over; nil: this gateway starts without links. New touches nothing of it that the
 	// predecessor would need to go on by itself; Start does.
 	Inherit *Inheritance
+	Keep    *Keep // nil: a crash ends all links
 
 	Delivery delivery.Config // the zero one: the defaults
 	Rooms    room.Limits     // the same
@@ -76,6 +77,7 @@ type Gateway struct {
 	managerAddresses []string
 	before           before
 	past             *past // while New loads it
+	kept             *kept // nil: nothing is written down
 
 	// Shared.
 	links    atomic.Int64
@@ -141,28 +143,35 @@ func New(o Options) (*Gateway, error) {
 
 // size computes how many links there can be.
 func (g *Gateway) size(reactors, files int) error {
-	possible := files - spareFiles - 4*reactors
-	if possible < 1 {
-		return fmt.Errorf("gateway: %d open files are not enough: %d are needed beside the links (LimitNOFILE of the unit, ulimit -n)", files, files-possible)
+	capacity, err := capacityOf(g.cfg, reactors, files)
+	if err != nil {
+		return err
 	}
-	g.capacity = g.cfg.Capacity
-	if g.capacity == 0 {
-		g.capacity = possible
-	} else if g.capacity > possible {
-		g.log.Warn("capacity lowered to what open files allow", "wanted", g.capacity, "capacity", possible, "files", files)
-		g.capacity = possible
+	if g.cfg.Capacity > capacity {
+		g.log.Warn("capacity lowered to what open files allow", "wanted", g.cfg.Capacity, "capacity", capacity, "files", files)
 	}
-	g.capacity = min(g.capacity, reactors*linkpool.MaxPlaces)
+	g.capacity = capacity
 	return g.keepCapacity()
 }
 
+func capacityOf(cfg Config, reactors, files int) (int, error) {
+	possible := files - spareFiles - 4*reactors
+	if possible < 1 {
+		return 0, fmt.Errorf("gateway: %d open files are not enough: %d are needed beside the links (LimitNOFILE of the unit, ulimit -n)", files, files-possible)
+	}
+	return min(cmp.Or(cfg.Capacity, possible), possible, reactors*linkpool.MaxPlaces), nil
+}
+
 // shardCapacity leaves each shard room for more than its share: the kernel spreads connections by a hash.
-func (g *Gateway) shardCapacity(reactors int) int {
-	return min(g.capacity, g.capacity/reactors*2+1024, linkpool.MaxPlaces)
+func shardCapacity(capacity, reactors int) int {
+	return min(capacity, capacity/reactors*2+1024, linkpool.MaxPlaces)
 }
 
 func (g *Gateway) open(reactors int, o Options) (err error) {
-	perShard := g.shardCapacity(reactors)
+	perShard := shardCapacity(g.capacity, reactors)
+	if err := g.keepMemory(&o, reactors, perShard); err != nil {
+		return err
+	}
 	g.group, err = netpoll.New(netpoll.Config{
 		Loops:       reactors,
 		MaxConns:    perShard + spareFiles,
@@ -178,6 +187,8 @@ func (g *Gateway) open(reactors int, o Options) (err error) {
 		HighWater:   g.slow.Bytes,
 		Piece:       frameLen,
 		Inherit:     g.inheritedLoops(),
+		Restore:     g.restoration(),
+		Note:        g.noting(),
 	}, func(l *netpoll.Loop) netpoll.Handler {
 		s := newShard(g, l, perShard)
 		g.shards = append(g.shards, s)
@@ -196,6 +207,7 @@ func (g *Gateway) open(reactors int, o Options) (err error) {
 	if err := g.openRelay(o); err != nil {
 		return err
 	}
+	g.findHopeless()
 	return g.load()
 }
 
@@ -210,6 +222,7 @@ func (g *Gateway) openRelay(o Options) (err error) {
 		ShardOf: func(index uint32) int { shard, _ := linkpool.Place(index); return shard },
 		Log:     g.log,
 		Inherit: g.inheritedStreams(),
+		Rings:   g.rings(),
 
 		UserShards: g.userShards,
 		Cast:       g.newCast,

@@ -18,6 +18,8 @@ type Inheritance struct {
 	Sections []handover.Section
 	// Claim takes a descriptor that the state names (handover.Predecessor.Claim).
 	Claim func(fd int) error
+
+	revival *revival // the predecessor crashed: Revive
 }
 
 // Formats returns what New reads of a predecessor's state.
@@ -39,10 +41,11 @@ type product struct {
 	g *Gateway
 
 	// Of the hand-over that is under way.
-	locked bool // life is this one's
-	held   bool // the relay is
-	stale  bool // some links are not their users' any more, and not ended yet
-	used   [maxListeners + 1]bool
+	locked  bool // life is this one's
+	held    bool // the relay is
+	retired bool // what was written down counts no more
+	stale   bool // some links are not their users' any more, and not ended yet
+	used    [maxListeners + 1]bool
 }
 
 // sizeWithin is how long the shards may take to say how much they have. It is a guess that may be wrong.
@@ -123,6 +126,10 @@ func (p *product) Freeze(ctx context.Context) error {
 		return err
 	}
 	p.takeStock()
+	if g.kept != nil {
+		g.kept.Memory.Retire()
+		p.retired = true
+	}
 	return nil
 }
 
@@ -144,6 +151,9 @@ func (p *product) takeStock() {
 // Thaw lets everything go on.
 func (p *product) Thaw(touched bool) {
 	g := p.g
+	if p.retired {
+		g.kept.Memory.Unretire()
+	}
 	if touched {
 		g.group.CheckFlows(handover.CheckFlow)
 	}
@@ -154,5 +164,5 @@ func (p *product) Thaw(touched bool) {
 	if p.locked {
 		g.life.Unlock()
 	}
-	p.held, p.locked = false, false
+	p.held, p.locked, p.retired = false, false, false
 }

@@ -24,10 +24,16 @@ func (r *rig) succeed(o gateway.Options) *rig {
 // trySucceed does the same, and thaws the old gateway where the new one refuses. change, unless nil, may spoil the state.
 func (r *rig) trySucceed(o gateway.Options, change func([]handover.Section)) (*rig, error) {
 	r.t.Helper()
+	if r.way.crash {
+		return r.crash(o)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	p := r.Product()
 	parts := p.Parts()
+	if r.way.kept {
+		o.Keep = &gateway.Keep{}
+	}
 	if err := p.Pause(ctx); err != nil {
 		r.t.Fatal(err)
 	}
@@ -41,6 +47,7 @@ func (r *rig) trySucceed(o gateway.Options, change func([]handover.Section)) (*r
 	}
 	r.gone = true
 	r.Abandon()
+	next.way = r.way
 	next.Start()
 	return next, nil
 }
@@ -67,6 +74,9 @@ func inherit(t *testing.T, o gateway.Options, parts []handover.Part, change func
 		claimed[fd] = true
 		return nil
 	}}
+	if o.Keep != nil {
+		o = kept(t, o)
+	}
 	g, err := gateway.New(o)
 	if err != nil {
 		return nil, err

@@ -14,12 +14,13 @@ import (
 )
 
 // TestLinksGoOn hands links over that a Manager speaks with: name, session, user, rooms, and what comes next.
-func TestLinksGoOn(t *testing.T) {
-	t.Parallel()
+func TestLinksGoOn(t *testing.T) { eachWay(t, testLinksGoOn) }
+
+func testLinksGoOn(t *testing.T, w way) {
 	m := serve(t, "", "", bindNames)
 	o := options(m.address)
 	o.Config.Reactors = 2
-	r := start(t, o)
+	r := w.start(t, o)
 	ann, bob := r.loginAs("ann/phone"), r.loginAs("bob/phone")
 	silent := r.dial()
 	silent.beat()
@@ -59,6 +60,9 @@ func TestLinksGoOn(t *testing.T) {
 	}
 	late := next.loginAs("zoe/phone")
 	late.beat()
+	if w.crash { // counters begin anew
+		before = gateway.ShardStats{Counters: gateway.Counters{Opened: 0, Binds: 0, Heartbeats: 0}}
+	}
 	if after := next.total(); after.Opened != before.Opened+1 || after.Binds < before.Binds+2 || after.Heartbeats < before.Heartbeats {
 		t.Errorf("counters: opened %d, binds %d, beats %d; before %d, %d, %d", after.Opened, after.Binds, after.Heartbeats, before.Opened, before.Binds, before.Heartbeats)
 	}
@@ -73,11 +77,12 @@ func setting(c *client, key, value string) *edgedpb.DownItem {
 }
 
 // TestHalfFrames: a frame whose beginning the old gateway has read becomes whole in the new one.
-func TestHalfFrames(t *testing.T) {
-	t.Parallel()
+func TestHalfFrames(t *testing.T) { eachWay(t, testHalfFrames) }
+
+func testHalfFrames(t *testing.T, w way) {
 	m := serve(t, "", "", bindNames)
 	o := options(m.address)
-	r := start(t, o)
+	r := w.start(t, o)
 	c := r.loginAs("ann/phone")
 	frame := numbered(7, 300)
 	c.write(frame[:100])
@@ -93,13 +98,14 @@ func TestHalfFrames(t *testing.T) {
 }
 
 // TestPendingOutput: what the kernel had not taken goes out in its order, behind what it has.
-func TestPendingOutput(t *testing.T) {
-	t.Parallel()
+func TestPendingOutput(t *testing.T) { eachWay(t, testPendingOutput) }
+
+func testPendingOutput(t *testing.T, w way) {
 	m := serve(t, "", "", bindNames)
 	o := options(m.address)
 	o.Slow = gateway.DefaultSlow()
 	o.Slow.Bytes, o.Slow.Data = 256<<10, "refuse"
-	r := start(t, o)
+	r := w.start(t, o)
 	c := r.loginAs("ann/phone")
 	const n, size = 80, 60 << 10
 	sent := 0
@@ -131,8 +137,9 @@ func (r *rig) itemsIn() (n uint64) {
 }
 
 // TestOtherKindsOfAddresses hands over links by IPv6 and by a unix socket.
-func TestOtherKindsOfAddresses(t *testing.T) {
-	t.Parallel()
+func TestOtherKindsOfAddresses(t *testing.T) { eachWay(t, testOtherKindsOfAddresses) }
+
+func testOtherKindsOfAddresses(t *testing.T, w way) {
 	m := serve(t, "", "", bindNames)
 	o := options(m.address)
 	path := filepath.Join(t.TempDir(), "s")
@@ -144,7 +151,7 @@ func TestOtherKindsOfAddresses(t *testing.T) {
 	} else {
 		_ = l.Close()
 	}
-	r := start(t, o)
+	r := w.start(t, o)
 	var old []*client
 	for _, a := range r.Addresses() {
 		old = append(old, dial(t, a))
@@ -154,6 +161,14 @@ func TestOtherKindsOfAddresses(t *testing.T) {
 	next := r.succeed(o)
 	m.again(seen)
 	names := map[string]bool{}
+	if w.crash { // nobody can tell whether a Unix socket went on
+		old[2].eof()
+		old = old[:2]
+		m.until("its end", func(i *edgedpb.UpItem) bool { return i.GetClosed().GetEvidence() == "torn" })
+		if n := next.sum().Ended[gateway.EndTorn]; n != 1 {
+			t.Errorf("%d links are torn", n)
+		}
+	}
 	for _, a := range next.Addresses() {
 		old = append(old, dial(t, a))
 	}

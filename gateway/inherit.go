@@ -81,7 +81,7 @@ func (g *Gateway) keepCapacity() error {
 
 // inheritedLoops is netpoll's part.
 func (g *Gateway) inheritedLoops() *netpoll.Inheritance {
-	if g.past == nil {
+	if g.past == nil || g.past.revival != nil {
 		return nil
 	}
 	in := &netpoll.Inheritance{Version: g.past.loops[0].Version, Claim: g.past.claim}
@@ -96,7 +96,11 @@ func (g *Gateway) inheritedStreams() *relay.Inheritance {
 	if g.past == nil {
 		return nil
 	}
-	return &relay.Inheritance{Version: g.past.relay.Version, State: g.past.relay.Bytes, Resumed: true}
+	in := &relay.Inheritance{Version: g.past.relay.Version, State: g.past.relay.Bytes, Resumed: true}
+	if g.past.revival != nil {
+		in.Carried = g.past.revival.carried
+	}
+	return in
 }
 
 // inheritListeners finds the sockets of the configured listeners among those that were inherited, by their address, and closes
@@ -182,8 +186,7 @@ func (g *Gateway) load() error {
 
 // join does what concerns all shards together.
 func (g *Gateway) join() {
-	var outlived []registry.Link
-	lost := 0
+	outlived, lost := g.settleRivals(), 0
 	for _, s := range g.shards {
 		g.links.Add(int64(s.links.Len()))
 		outlived = append(outlived, s.takeover.outlived...)
@@ -197,6 +200,7 @@ func (g *Gateway) join() {
 	for _, s := range g.shards {
 		s.inheritItems()
 	}
+	g.inheritStrays()
 	if g.syncs != nil {
 		g.syncs.dropped.Store(g.past.own.SyncsDropped)
 		for _, at := range g.past.points {
@@ -215,6 +219,7 @@ type takeover struct {
 	lost      []linkName      // links that could not be loaded
 	outlived  []registry.Link // links whose users' devices have newer ones
 	replays   []linkName      // links that were being brought up from the log
+	revived
 }
 
 // inheritItems gives what the predecessor held for Managers to the relay again, before anything new is said.
@@ -240,6 +245,12 @@ func (s *shard) inheritItems() {
 			ms.must(s, i, s.scratch)
 		}
 	}
+	for _, l := range t.bare {
+		s.scratch = batch.AppendClosed(s.scratch[:0], s.name(l.place, l.uniq), nil, 0, batch.SideGateway, tornEvidence)
+		if int(l.manager) < len(ms.list) {
+			ms.must(s, int(l.manager), s.scratch)
+		}
+	}
 	ms.walking = t.strangers
 	t.orphans = nil
 	ms.flush(s)
@@ -256,6 +267,7 @@ func countItems(run []byte) (n int) {
 // takeOver begins to use what was loaded.
 func (s *shard) takeOver() {
 	t := s.takeover
+	s.endTorn(t)
 	s.takeover = nil
 	s.closeStrays()
 	for _, l := range t.outlived {

@@ -69,6 +69,7 @@ func (s *shard) settleAs(place, uniq uint32, l *link, from netip.AddrPort) {
 	l.session = s.sessions.Open(id, remote, s.g.listenerNames[l.listener], s.openedAt(l))
 	l.flags &^= latent
 	l.tid, l.unacked = 0, 0
+	s.keep.change(place)
 }
 
 func latentRemote(l *link) netip.AddrPort {

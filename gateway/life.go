@@ -18,6 +18,9 @@ func (g *Gateway) Start() {
 		return
 	}
 	g.life.started = true
+	if g.kept != nil && g.kept.Began != nil {
+		g.kept.Began()
+	}
 	g.startDesk()
 	g.relay.Start()
 	g.group.Start()

@@ -18,7 +18,8 @@ type managers struct {
 	next    int // who was given the last new link
 	bound   int // bytes of messages and answers that may be held for one Manager
 	walking bool
-	at      int // where the walk goes on
+	at      int    // where the walk goes on
+	version uint32 // grows when something of the Managers changes that does not with each message
 }
 
 // manager is one of them.
@@ -32,6 +33,8 @@ type managers struct {
 type manager struct {
 	open  *relay.Batch // being filled in this turn
 	held  []byte       // items that found no room, in their order; they go before any other
+	kept  int          // bytes of held that are written down as they are: keep_shard.go
+	known uint16       // counts those who answered: a link is announced to the last one
 	items uint64
 	full  bool
 	gone  bool
@@ -167,7 +170,7 @@ func (ms *managers) room(s *shard, i int) {
 	m := &ms.list[i]
 	m.full = false
 	items := batch.UpItems(m.held)
-	m.held = nil
+	m.held, m.kept = nil, 0
 	for {
 		_, raw, ok := items.Next()
 		if !ok {

@@ -26,6 +26,7 @@ func (s *shard) enlist(place, uniq uint32, l *link, user, device []byte) {
 		return
 	}
 	me := s.listed(place, uniq)
+	s.keep.bound(place)
 	old, replaced := s.g.directory.Put(user, device, me)
 	l.flags |= bound
 	if replaced {

@@ -96,6 +96,7 @@ func (s *shard) ask(place uint32, l *link, m *letter, p *wire.Push) bool {
 	q.Flags = flags | wire.FlagAgain // as it is repeated
 	frame := wire.AppendPush(s.scratch[:0], q)
 	s.scratch = frame
+	s.keep.change(place)
 	now := delivery.Millis(s.now())
 	ref, err := s.windows.Send(l.unacked, now, &delivery.Push{TID: p.TID, Sampled: sampled, TTL: m.ttl, MsgID: m.msgID, Frame: frame[flagsAt:]})
 	if l.unacked = ref; err != nil {

@@ -116,6 +116,7 @@ func (s *shard) pulled(r *replay, p offline.Pulled, err error) {
 		s.pullFailed(place, uniq, l, r, err)
 		return
 	}
+	s.keep.change(place)
 	r.fails = 0
 	switch {
 	case r.after > p.After: // what the client has was never given out: Redis has lost its counters
@@ -171,6 +172,7 @@ func (s *shard) feed(place, uniq uint32, l *link, r *replay) {
 
 // fromLog sends one stored message, if the link has not had it; false: the link takes no more at present.
 func (s *shard) fromLog(place, uniq uint32, l *link, r *replay, e *offline.Entry) bool {
+	s.keep.change(place)
 	now := delivery.Millis(s.now())
 	l.order = s.orders.Gone(l.order, now, r.after+1, e.Version)
 	var v delivery.Verdict
@@ -229,6 +231,7 @@ func (s *shard) waitForLink(place uint32, r *replay) {
 
 // caughtUp ends a replay that has sent all the log had. What is still missing will not come from there.
 func (s *shard) caughtUp(place, uniq uint32, l *link, r *replay) {
+	s.keep.change(place)
 	r.behind, r.waits = false, 0
 	if r.last > r.after {
 		l.order = s.orders.Gone(l.order, delivery.Millis(s.now()), r.after+1, r.last+1)
@@ -246,6 +249,7 @@ func (s *shard) caughtUp(place, uniq uint32, l *link, r *replay) {
 
 // giveUpMissing lets go on what waits for a version that does not come.
 func (s *shard) giveUpMissing(place, uniq uint32, l *link) {
+	s.keep.change(place)
 	if _, to, ok := s.orders.Missing(l.order); ok {
 		l.order = s.orders.GiveUp(l.order, delivery.Millis(s.now()), to)
 	}

@@ -14,6 +14,7 @@ import (
 func (ms *managers) changed(s *shard, e relay.Event) {
 	m := &ms.list[e.Manager]
 	m.gone = e.Kind == relay.EventGone
+	ms.version++
 	switch {
 	case e.Kind == relay.EventNew:
 		ms.estrange(s, e.Manager)
@@ -48,12 +49,13 @@ func (ms *managers) takeBack(m *manager, lost []*relay.Batch) (runs [][]byte) {
 		runs = append(runs, m.open.Items)
 	}
 	runs = append(runs, m.held)
-	m.open, m.held, m.full = nil, nil, false
+	m.open, m.held, m.kept, m.full = nil, nil, 0, false
 	return runs
 }
 
 // estrange notes that nobody behind Manager i knows our links.
 func (ms *managers) estrange(s *shard, i int) {
+	ms.list[i].known++ // so the records need not be written anew
 	s.links.Each(0, s.links.Cap(), func(_, _ uint32, l *link) {
 		if int(l.manager) == i {
 			l.flags &^= announced
@@ -78,6 +80,7 @@ func (ms *managers) home(s *shard, place, uniq uint32, l *link) {
 	}
 	if l.flags&announced == 0 {
 		s.announce(place, uniq, l)
+		s.keep.touch(place)
 	}
 }
 

@@ -23,6 +23,7 @@ type rig struct {
 	*gateway.Gateway
 	t    *testing.T
 	gone bool // handed over
+	way  way
 }
 
 // options are a gateway's with these Managers, one reactor, and nothing that happens by itself within a test.
@@ -78,6 +79,7 @@ func (r *rig) total() (sum gateway.ShardStats) {
 	}
 	for _, s := range st.Shards {
 		sum.Opened += s.Opened
+		sum.Restored += s.Restored
 		sum.Links += s.Links
 		sum.Waiting += s.Waiting
 		sum.Sessions += s.Sessions
@@ -122,7 +124,7 @@ func (r *rig) balanced() {
 		for _, n := range st.Ended {
 			ended += n
 		}
-		return ended+uint64(st.Links) == st.Opened && st.Sessions <= st.Links && st.Deadlines == st.Links && r.Links() == st.Links
+		return ended+uint64(st.Links) == st.Opened+st.Restored && st.Sessions <= st.Links && st.Deadlines == st.Links && r.Links() == st.Links
 	}
 	for end := time.Now().Add(time.Second); !fits(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"math"
 	"sync/atomic"
 
 	"edged/batch"
@@ -15,7 +16,8 @@ import (
 type cast struct {
 	// Static after newCast.
 	origin int // Manager
-	item   batch.DownItem
+	raw    []byte
+	item   batch.DownItem // of raw
 	letter letter
 	head   []byte     // of a DATA frame
 	fault  batch.Code // why it cannot be carried out at all
@@ -27,8 +29,8 @@ type cast struct {
 
 // newCast reads an item for a room or everyone; nil if it is none. Any goroutine may call it.
 func (g *Gateway) newCast(origin int, item []byte) any {
-	c := &cast{origin: origin}
-	if batch.ParseDownItem(append([]byte(nil), item...), &c.item) != nil {
+	c := &cast{origin: origin, raw: bytes.Clone(item)}
+	if batch.ParseDownItem(c.raw, &c.item) != nil {
 		g.malformed.Add(1)
 		return nil
 	}
@@ -72,13 +74,15 @@ func (c *cast) write(g *Gateway) {
 
 // casting is a shard's casts that are under way.
 type casting struct {
-	walks   []*walk // none but the first has begun
-	by      *walk   // whose casts are being carried out, nil: none's
-	bytes   int     // of their casts
-	joins   int     // casts among them that put links into rooms: who is in a room is not known before they are through
-	small   walk    // lent to what is carried out at once
-	perTurn int     // links that a turn visits; static
-	atOnce  int     // members of a room up to which a cast is carried out at once; static
+	walks   []*walk           // none but the first has begun
+	last    uint64            // number of the last walk
+	caught  map[uint32]uint64 // by place: the last walk that a link has had, with all before it, or need not have
+	by      *walk             // whose casts are being carried out, nil: none's
+	bytes   int               // of their casts
+	joins   int               // casts among them that put links into rooms: who is in a room is not known before they are through
+	small   walk              // lent to what is carried out at once
+	perTurn int               // links that a turn visits; static
+	atOnce  int               // members of a room up to which a cast is carried out at once; static
 }
 
 // walk is casts for the same links, a slice of them in each turn.
@@ -86,14 +90,17 @@ type casting struct {
 // Whoever acts on a link first brings the casts to it that its walk has not come to yet (catchUp): operations on one link keep
 // their order, and nobody waits for the end of a walk.
 type walk struct {
+	number   uint64
 	everyone bool
 	room     []byte // the casts'
 	casts    []*cast
 	begun    bool
+	shut     bool // some have had its casts: none may be added
 	cursor   room.Cursor
-	at       int                 // everyone: where it goes on
-	done     map[uint32]struct{} // places that have had the casts, or need not have them
+	at       int // everyone: where it goes on
 	links    int64
+	kept     int  // casts that were written down: keep_casts.go
+	lasts    bool // there was room for it
 }
 
 const (
@@ -123,7 +130,7 @@ func (s *shard) takeCast(c *cast) {
 	case s.casting.join(c, everyone):
 	case members <= s.casting.atOnce && s.casting.joins == 0:
 		w := &s.casting.small
-		*w = walk{everyone: everyone, room: c.item.Room, casts: append(w.casts[:0], c)}
+		*w = walk{number: math.MaxUint64, everyone: everyone, room: c.item.Room, casts: append(w.casts[:0], c)}
 		s.step(w, members)
 		s.finish(c, w.links)
 		w.room, w.casts[0] = nil, nil
@@ -134,7 +141,8 @@ func (s *shard) takeCast(c *cast) {
 
 // begin adds a walk for a cast.
 func (a *casting) begin(c *cast, everyone bool) {
-	a.walks = append(a.walks, &walk{everyone: everyone, room: c.item.Room})
+	a.last++
+	a.walks = append(a.walks, &walk{number: a.last, everyone: everyone, room: c.item.Room})
 	a.add(a.walks[len(a.walks)-1], c)
 }
 
@@ -160,7 +168,7 @@ func (a *casting) join(c *cast, everyone bool) bool {
 		return false
 	}
 	w := a.walks[len(a.walks)-1]
-	if !c.plain() || !w.casts[0].plain() || w.begun || w.done != nil || w.everyone != everyone || len(w.casts) == walkCasts || !bytes.Equal(w.room, c.item.Room) {
+	if !c.plain() || !w.casts[0].plain() || w.begun || w.shut || w.everyone != everyone || len(w.casts) == walkCasts || !bytes.Equal(w.room, c.item.Room) {
 		return false
 	}
 	a.add(w, c)
@@ -189,7 +197,7 @@ func (s *shard) runWalks() {
 		}
 	}
 	if len(a.walks) == 0 {
-		a.walks = nil
+		a.walks, a.caught = nil, nil
 	}
 }
 
@@ -221,7 +229,7 @@ func (s *shard) visit(w *walk, place, uniq uint32, l *link) {
 			return
 		}
 	}
-	if _, had := w.done[place]; !had {
+	if s.casting.caught[place] < w.number {
 		s.bring(w, place, uniq, l)
 	}
 }
@@ -245,7 +253,7 @@ func (s *shard) catchUp(place, uniq uint32, l *link) {
 	}
 	for _, w := range s.casting.walks {
 		if s.ahead(w, place) {
-			w.skip(place)
+			s.skip(w, place)
 			if s.bring(w, place, uniq, l); s.links.Get(place, uniq) == nil {
 				return
 			}
@@ -257,14 +265,14 @@ func (s *shard) catchUp(place, uniq uint32, l *link) {
 func (s *shard) passBy(place uint32) {
 	for _, w := range s.casting.walks {
 		if s.ahead(w, place) {
-			w.skip(place)
+			s.skip(w, place)
 		}
 	}
 }
 
 // ahead says whether a walk will come to a link.
 func (s *shard) ahead(w *walk, place uint32) bool {
-	if _, had := w.done[place]; had {
+	if s.casting.caught[place] >= w.number {
 		return false
 	}
 	if w.everyone {
@@ -273,12 +281,16 @@ func (s *shard) ahead(w *walk, place uint32) bool {
 	return (!w.begun || place >= w.cursor.Place()) && s.rooms.Has(w.room, place)
 }
 
-// skip keeps a walk from a link.
-func (w *walk) skip(place uint32) {
-	if w.done == nil {
-		w.done = map[uint32]struct{}{}
+// skip keeps a walk from a link. Those before it have been brought to the link, or were not for it when it could have been
+// one of theirs: none comes to it any more.
+func (s *shard) skip(w *walk, place uint32) {
+	a := &s.casting
+	if a.caught == nil {
+		a.caught = map[uint32]uint64{}
 	}
-	w.done[place] = struct{}{}
+	a.caught[place] = max(a.caught[place], w.number)
+	w.shut = true
+	s.keep.touch(place)
 }
 
 // castTo carries a cast out on one link.
@@ -331,18 +343,20 @@ func (s *shard) join(from int, place, uniq uint32, l *link, d *batch.DownItem) {
 		return
 	}
 	s.count.Joins++
+	s.keep.change(place)
 	for _, w := range s.casting.walks {
 		if w == s.casting.by {
 			return
 		}
 		if !w.everyone && bytes.Equal(w.room, d.OpRoom) && s.ahead(w, place) {
-			w.skip(place)
+			s.skip(w, place)
 		}
 	}
 }
 
 func (s *shard) leaveRoom(place uint32, d *batch.DownItem) {
 	if s.rooms.Leave(d.OpRoom, place) {
+		s.keep.change(place)
 		s.count.Leaves++
 	}
 }

@@ -33,6 +33,8 @@ type port interface {
 	Pending() bool
 	Held(m int) int
 	Trim()
+	Carried(each func(stream int, seq uint64, index uint32))
+	Commit()
 }
 
 // shard is a reactor's share of the gateway. All of it is owned by the reactor's thread.
@@ -61,6 +63,7 @@ type shard struct {
 	pushing
 	lent
 
+	keep       *keeping      // what is written down for a crash; nil: nothing
 	takeover   *takeover     // what a predecessor left, until the first turn; else nil
 	loopBefore netpoll.Stats // counters of the processes that this one has succeeded; static after New
 }
@@ -85,7 +88,7 @@ type lent struct {
 	written   letter
 	writtenOf *batch.DownItem // whose letter written is; nil: nobody's
 	zipper    *zipper         // that written lies in; nil: none was needed yet
-	keep      []byte
+	aside     []byte
 	ids       []byte // msg_ids of receipts or lost
 	receipts  [ackChunk]batch.Receipt
 	lost      [lossChunk]batch.Loss
@@ -114,6 +117,7 @@ func newShard(g *Gateway, loop *netpoll.Loop, capacity int) *shard {
 		},
 		lent: lent{scratch: make([]byte, 0, 1024)},
 	}
+	s.keep = newKeeping(s, capacity)
 	return s
 }
 
@@ -135,6 +139,7 @@ func (s *shard) Opened(c netpoll.Conn, source int) {
 	*l = link{conn: c, opened: now, heard: now, listener: uint8(s.g.listenerOf(source))}
 	s.beginSession(place, uniq, l)
 	s.loop.SetTag(c, place)
+	s.keep.change(place)
 	s.count.Opened++
 	if len(s.managers.list) > 0 {
 		s.managers.assign(l)
@@ -229,7 +234,7 @@ func (s *shard) Turn(time.Duration) time.Duration {
 
 // Pending says whether the next turn has something to do already.
 func (s *shard) Pending() bool {
-	return s.managers.pending() || len(s.casting.walks) > 0 || len(s.slow.hungry) > 0 || s.port.Pending()
+	return s.managers.pending() || len(s.casting.walks) > 0 || len(s.slow.hungry) > 0 || s.port.Pending() || s.keep.pending()
 }
 
 func (s *shard) takeEvents() {

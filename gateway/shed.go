@@ -80,8 +80,13 @@ func paced(n int, passed, within time.Duration) int {
 }
 
 // appendState appends it: begun (u32), within (u64, ns), how many are gone (u32), and all names: place (u32), uniq (u32).
-func (d *shed) appendState(b []byte) []byte {
-	b = u32(u64(u32(b, uint32(d.started)), uint64(d.within)), uint32(d.gone))
+func (d *shed) appendState(b []byte) []byte { return d.appendNames(d.appendHead(b)) }
+
+func (d *shed) appendHead(b []byte) []byte {
+	return u32(u64(u32(b, uint32(d.started)), uint64(d.within)), uint32(d.gone))
+}
+
+func (d *shed) appendNames(b []byte) []byte {
 	for _, n := range d.names {
 		b = u32(u32(b, n.place), n.uniq)
 	}

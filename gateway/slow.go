@@ -219,6 +219,7 @@ func (s *shard) overfull(from int, place, uniq uint32, l *link, d *batch.DownIte
 	if s.g.policies[what] == policyLog {
 		s.count.Behind++
 		s.orders.Reopen(l.order, d.Push.Version)
+		s.keep.change(place)
 		s.replay(place, uniq, l)
 		return false
 	}
@@ -298,6 +299,7 @@ func (s *shard) starve(place uint32, l *link, messages int) {
 		s.count.DataDropped += uint64(messages)
 		l.flags |= starved
 		s.slow.starving[place] += uint32(messages)
+		s.keep.change(place)
 	}
 }
 
@@ -322,5 +324,6 @@ func (s *shard) endStarving(place uint32, l *link) {
 	if l.flags&starved != 0 {
 		l.flags &^= starved
 		delete(s.slow.starving, place)
+		s.keep.change(place)
 	}
 }

@@ -30,23 +30,7 @@ type ownCounters struct{ Malformed, SyncsDropped uint64 }
 // appendState appends the section "gateway". Everything stands still but the goroutine that stores how far devices have
 // everything: of what it has under way the newest word is written, and may be stored twice.
 func (g *Gateway) appendState(b []byte, used *[maxListeners + 1]bool) []byte {
-	b = record(b, recordSelf, func(b []byte) []byte {
-		b = u32(u16(u64(b, g.epoch), uint16(len(g.shards))), uint32(g.capacity))
-		return text(text(yesNo(b, g.draining.Load()), g.id), g.advertise)
-	})
-	for i, l := range g.listeners {
-		if i >= len(g.addresses) && !used[i] {
-			l.Name = "" // nobody's any more; the numbers behind it stay
-		}
-		b = record(b, recordListener, func(b []byte) []byte {
-			bound := ""
-			if i < len(g.addresses) {
-				bound = g.addresses[i]
-			}
-			b = text(text(text(yesNo(b, i < len(g.addresses)), l.Name), l.Address), bound)
-			return u64(b, uint64(l.PingInterval))
-		})
-	}
+	b = g.appendSelf(b, used)
 	if known := g.sources.Load(); known != nil {
 		b = record(b, recordSources, func(b []byte) []byte { return append(b, *known...) })
 	}
@@ -60,6 +44,28 @@ func (g *Gateway) appendState(b []byte, used *[maxListeners + 1]bool) []byte {
 		})
 	}
 	return g.appendStats(g.appendPoints(b))
+}
+
+// appendSelf appends who the gateway is and its listeners. used says of which there are links; nil: that is not known.
+func (g *Gateway) appendSelf(b []byte, used *[maxListeners + 1]bool) []byte {
+	b = record(b, recordSelf, func(b []byte) []byte {
+		b = u32(u16(u64(b, g.epoch), uint16(len(g.shards))), uint32(g.capacity))
+		return text(text(yesNo(b, g.draining.Load()), g.id), g.advertise)
+	})
+	for i, l := range g.listeners {
+		if i >= len(g.addresses) && used != nil && !used[i] {
+			l.Name = "" // nobody's any more; the numbers behind it stay
+		}
+		b = record(b, recordListener, func(b []byte) []byte {
+			bound := ""
+			if i < len(g.addresses) {
+				bound = g.addresses[i]
+			}
+			b = text(text(text(yesNo(b, i < len(g.addresses)), l.Name), l.Address), bound)
+			return u64(b, uint64(l.PingInterval))
+		})
+	}
+	return b
 }
 
 func (g *Gateway) appendPoints(b []byte) []byte {
@@ -107,10 +113,11 @@ type past struct {
 	streams   []relay.StreamStats // Shard and Address say of which
 	inlets    []relay.InletStats
 
-	claim  func(fd int) error
-	shards []handover.Section // in their order, like loops
-	loops  []handover.Section
-	relay  handover.Section
+	claim   func(fd int) error
+	revival *revival           // nil: it handed over
+	shards  []handover.Section // in their order, like loops
+	loops   []handover.Section
+	relay   handover.Section
 }
 
 type pastListener struct {
@@ -122,7 +129,7 @@ type pastListener struct {
 
 // readPast takes the sections apart. It believes nothing.
 func readPast(in *Inheritance) (*past, error) {
-	p := &past{claim: in.Claim, passed: map[string][]int{}}
+	p := &past{claim: in.Claim, revival: in.revival, passed: map[string][]int{}}
 	known := false
 	for _, s := range in.Sections {
 		switch s.Kind() {
@@ -139,10 +146,16 @@ func readPast(in *Inheritance) (*past, error) {
 			p.relay = s
 		}
 	}
+	if p.revival != nil {
+		p.forgetListeners(&p.revival.used)
+	}
 	if !known || p.reactors == 0 || p.relay.Version == 0 {
 		return nil, fmt.Errorf("%w: a section is missing", errState)
 	}
 	for kind, all := range map[string][]handover.Section{"shard": p.shards, "netpoll": p.loops} {
+		if kind == "netpoll" && p.revival != nil {
+			continue
+		}
 		if len(all) != p.reactors {
 			return nil, fmt.Errorf("%w: %d sections %s for %d reactors", errState, len(all), kind, p.reactors)
 		}
@@ -153,6 +166,15 @@ func readPast(in *Inheritance) (*past, error) {
 		}
 	}
 	return p, nil
+}
+
+// forgetListeners forgets the listeners without links, as appendState does where it knows.
+func (p *past) forgetListeners(used *[maxListeners + 1]bool) {
+	for i := range p.listeners {
+		if l := &p.listeners[i]; !l.configured && !used[i] {
+			l.Name = ""
+		}
+	}
 }
 
 var errPastRecord = errors.New("a record is damaged")

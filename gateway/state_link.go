@@ -50,19 +50,27 @@ const knownFlags = welcomed | half | waiting | announced | asked | latent | thro
 
 // appendLink appends the record of one link.
 func (s *shard) appendLink(b []byte, place, uniq uint32, l *link, stale bool) []byte {
-	has := s.parts(place, uniq, l, stale)
 	at, _ := s.deadlines.At(place)
+	r := linkState{link: *l, place: place, uniq: uniq, deadline: at, has: s.parts(place, uniq, l, stale)}
+	return s.appendParts(r.appendHead(b), place, l, r.has, delivery.Millis(s.now()))
+}
+
+// appendHead appends the first part of a link's record.
+func (r *linkState) appendHead(b []byte) []byte {
 	port := uint32(0)
-	if l.flags&latent != 0 {
-		port = uint32(l.unacked)
+	if r.flags&latent != 0 {
+		port = uint32(r.unacked)
 	}
-	b = u64(u32(u32(b, place), uniq), uint64(l.conn))
-	b = append(u16(b, uint16(l.flags)), l.listener, l.manager)
-	for _, v := range [...]uint32{uint32(l.opened), uint32(l.heard), uint32(l.since), uint32(l.pinged), l.tid, port, uint32(at)} {
+	b = u64(u32(u32(b, r.place), r.uniq), uint64(r.conn))
+	b = append(u16(b, uint16(r.flags)), r.listener, r.manager)
+	for _, v := range [...]uint32{uint32(r.opened), uint32(r.heard), uint32(r.since), uint32(r.pinged), r.tid, port, uint32(r.deadline)} {
 		b = u32(b, v)
 	}
-	b = append(u16(b, l.spent), l.window, has)
-	now := delivery.Millis(s.now())
+	return append(u16(b, r.spent), r.window, r.has)
+}
+
+// appendParts appends what follows.
+func (s *shard) appendParts(b []byte, place uint32, l *link, has byte, now delivery.Millis) []byte {
 	if has&hasSession != 0 {
 		b = s.sessions.AppendState(b, l.session)
 	}
@@ -169,10 +177,12 @@ func (s *shard) agrees(r *linkState) bool {
 
 // fits says whether a record is about a link that can be: its place is its own, and its connection is there and says so too.
 func (s *shard) fits(r *linkState, x *legacy) bool {
+	return s.loop.Open(r.conn) && s.loop.Tag(r.conn) == r.place && s.belongs(r, x)
+}
+
+// belongs finds the listener and the Manager of a link, and says whether its place is its own.
+func (s *shard) belongs(r *linkState, x *legacy) bool {
 	if s.links.Get(r.place, r.uniq) == nil || x.loaded[r.place/64]>>(r.place%64)&1 != 0 {
-		return false
-	}
-	if !s.loop.Open(r.conn) || s.loop.Tag(r.conn) != r.place {
 		return false
 	}
 	listener := x.listener(int(r.listener))
@@ -286,8 +296,14 @@ func (s *shard) seat(n linkName, l *link, outlived bool) {
 		s.takeover.outlived = append(s.takeover.outlived, me)
 		return
 	}
+	if s.takeover.binds == nil {
+		s.keep.bound(n.place)
+	}
 	old, replaced := s.g.directory.Put(s.sessions.Value(l.session, "user"), s.sessions.Value(l.session, "device"), me)
-	if replaced {
+	switch {
+	case replaced && s.takeover.binds != nil:
+		s.takeover.rivals = append(s.takeover.rivals, old, me)
+	case replaced:
 		s.takeover.outlived = append(s.takeover.outlived, old)
 	}
 }

@@ -19,18 +19,21 @@ const (
 	recordLeaving = 6 // share of the links that is sent away: shed.go
 	recordCount   = 7 // Counters
 	recordLoop    = 8 // counters of netpoll.Stats
+
+	// Those are only made of what was written down before a crash.
+	recordKept  = 9  // a link and its rooms: revive.go
+	recordBare  = 10 // a link that did not outlive it: state_link.go
+	recordWalk  = 11 // keep_casts.go, before the links
+	recordKnown = 12 // as which process each Manager knows links (u16 each), in a shard's head
 )
 
 // appendState appends the section of a shard that stands still: no cast is on its way, nothing is filled for a Manager, and
 // every event of the relay was taken. stale says that some of the links are not their users' any more, and not ended yet.
 func (s *shard) appendState(b []byte, stale bool) []byte {
-	b = record(b, recordShard, func(b []byte) []byte {
-		b = append(u64(u32(b, uint32(s.now())), uint64(s.wall)), byte(s.managers.next))
-		return s.drain.appendState(b)
-	})
+	b = s.appendHead(b)
 	for i, address := range s.g.managerAddresses {
 		m := &s.managers.list[i]
-		b = record(b, recordManager, func(b []byte) []byte { return append(u64(yesNo(text(b, address), m.gone), m.items), m.held...) })
+		b = record(b, recordManager, func(b []byte) []byte { return append(m.appendState(b, address), m.held...) })
 	}
 	b = record(b, recordPlaces, s.links.AppendState)
 	s.links.Each(0, s.links.Cap(), func(place, uniq uint32, l *link) {
@@ -47,6 +50,18 @@ func (s *shard) appendState(b []byte, stale bool) []byte {
 	count.Doubles += s.orders.Doubles()
 	b = record(b, recordCount, func(b []byte) []byte { return appendCounters(b, &count) })
 	return record(b, recordLoop, func(b []byte) []byte { return appendCounters(b, &loop) })
+}
+
+func (s *shard) appendHead(b []byte) []byte {
+	return record(b, recordShard, func(b []byte) []byte {
+		b = append(u64(u32(b, uint32(s.now())), uint64(s.wall)), byte(s.managers.next))
+		return s.drain.appendState(b)
+	})
+}
+
+// appendState appends a Manager but for what is held for it.
+func (m *manager) appendState(b []byte, address string) []byte {
+	return u64(yesNo(text(b, address), m.gone), m.items)
 }
 
 // stateSize is about how long the section would be.
@@ -100,6 +115,15 @@ func (s *shard) load(b []byte, listener func(int) int) error {
 			}
 			s.loadLink(in, &x)
 			return nil
+		case recordKept, recordBare:
+			if !head || !places {
+				in.bad = true
+				break
+			}
+			s.loadRevived(kind, in, &x)
+			return nil
+		case recordWalk:
+			s.loadWalk(in, &x)
 		default:
 			s.loadRest(kind, in)
 		}
@@ -113,6 +137,7 @@ func (s *shard) load(b []byte, listener func(int) int) error {
 	}
 	s.takeover.orphans = x.orphans
 	s.mournLinks(&x)
+	s.goOnWalking()
 	return nil
 }
 

@@ -18,7 +18,7 @@ const (
 	EndClientBye  EndLabel = iota + 13 // the client said BYE
 	EndPeerClosed                      // the client ended the stream without one
 	EndLost                            // the network lost it
-	EndTorn                            // a successor that failed had begun to use it
+	EndTorn                            // it went on without being written down, with a process that ended or a successor that failed
 	EndDamaged                         // what the predecessor told of it could not be loaded
 	endLabels
 )
@@ -122,6 +122,8 @@ type Counters struct {
 	Refusals       [codes]uint64    // operations not carried out
 	Undelivered    [lossKeys]uint64 // pushes given back
 	Moved          uint64           // links that changed their Manager
+	Restored       uint64           // links that a crash left; those of them that were torn have ended
+	Unkept         uint64           // times that something was not written down for want of room: it would not outlive a crash
 	Rerouted       uint64           // items sent again to another Manager
 }
 
@@ -141,6 +143,7 @@ type ShardStats struct {
 	Orders       int // links with a version, or a package under way
 	Held         int // messages that wait for their turn
 	Replays      int // links that are brought up from the log
+	Keep         KeepStats
 }
 
 // Stats is the whole gateway at one moment.
@@ -191,6 +194,7 @@ func (s *shard) stats() ShardStats {
 		Orders:       s.orders.Len(),
 		Held:         s.orders.Held(),
 		Replays:      len(s.replays.by),
+		Keep:         s.keep.state(),
 	}
 	st.Doubles += s.orders.Doubles()
 	if s.number == 0 {

@@ -131,12 +131,14 @@ func (s *shard) stick(place uint32, l *link, version uint64) {
 		s.syncing.stuck[place] = version
 	}
 	l.flags |= stuck
+	s.keep.change(place)
 }
 
 func (s *shard) unstick(place uint32, l *link) {
 	if l.flags&stuck != 0 {
 		l.flags &^= stuck
 		delete(s.syncing.stuck, place)
+		s.keep.change(place)
 	}
 }
 

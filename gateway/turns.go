@@ -13,18 +13,19 @@ func (s *shard) inTurn(from int, place, uniq uint32, l *link, d *batch.DownItem)
 	if d.Push.PackageID == 0 && s.leftToLog(place, uniq, l, d) {
 		return
 	}
+	s.keep.change(place)
 	now, p := delivery.Millis(s.now()), &d.Push
-	s.keep = s.keep[:0]
+	s.aside = s.aside[:0]
 	if p.PackageID != 0 || s.orders.Turn(l.order) != p.Version {
-		s.keep = batch.AppendPush(s.keep, batch.ToLink(s.name(place, uniq)), s.refAtHome(from, l, d.Ref), *p)
+		s.aside = batch.AppendPush(s.aside, batch.ToLink(s.name(place, uniq)), s.refAtHome(from, l, d.Ref), *p)
 	}
 	var v delivery.Verdict
 	if p.PackageID != 0 {
-		l.order, v = s.orders.InPackage(l.order, now, delivery.Position{Package: p.PackageID, Seq: p.SeqID, Count: p.Count}, s.keep)
+		l.order, v = s.orders.InPackage(l.order, now, delivery.Position{Package: p.PackageID, Seq: p.SeqID, Count: p.Count}, s.aside)
 		s.placed(from, place, uniq, l, d, v)
 	} else {
 		s.beginVersions(l)
-		l.order, v = s.orders.Version(l.order, now, p.Version, s.keep)
+		l.order, v = s.orders.Version(l.order, now, p.Version, s.aside)
 		s.judged(from, place, uniq, l, d, v)
 	}
 	if s.links.Get(place, uniq) != nil {
@@ -80,6 +81,7 @@ func (s *shard) placed(from int, place, uniq uint32, l *link, d *batch.DownItem,
 // passed sends a push whose turn in its package has come, unless its version says that the client has it. It returns what
 // deliver does.
 func (s *shard) passed(from int, place, uniq uint32, l *link, d *batch.DownItem, late bool) bool {
+	s.keep.change(place)
 	if d.Push.Version != 0 {
 		s.beginVersions(l)
 	}
@@ -97,6 +99,7 @@ func (s *shard) popTurns(place, uniq uint32, l *link) {
 	if l.flags&replaying != 0 && s.replays.by[place].busy() {
 		return
 	}
+	s.keep.change(place)
 	now := delivery.Millis(s.now())
 	for {
 		var out delivery.Released

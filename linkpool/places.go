@@ -5,6 +5,9 @@ import "encoding/binary"
 // Used returns how many places ever held a link: the places below it.
 func (p *Pool[T]) Used() int { return int(p.used) }
 
+// Start returns the uniq of each place's first link.
+func (p *Pool[T]) Start() uint32 { return p.start }
+
 // Uniq returns the uniq of the link in that place, or of its last one while it is free. The place must be below Used.
 func (p *Pool[T]) Uniq(place uint32) uint32 { return p.uniq[place] }
 

@@ -9,6 +9,14 @@ func (l *Loop) FD(c Conn) int {
 	return -1
 }
 
+// Unused returns how many bytes of c its handler has left unused.
+func (l *Loop) Unused(c Conn) int {
+	if r := l.known(c); r != nil && r.in != 0 {
+		return len(l.buffers.at(r.in).data)
+	}
+	return 0
+}
+
 // note has Config.Note told of a connection at the end of the turn.
 func (l *Loop) note(c Conn, r *conn) {
 	if l.group.cfg.Note != nil && r.flags&noted == 0 {

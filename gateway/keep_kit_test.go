@@ -1,0 +1,107 @@
+package gateway_test
+
+import (
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"edged/gateway"
+	"edged/handover"
+)
+
+// way is how a gateway comes to a successor.
+type way struct {
+	name  string
+	kept  bool // what it has is written down
+	crash bool // it is killed, and that is all there is
+}
+
+// eachWay runs a test of what goes on in a successor with both ways.
+func eachWay(t *testing.T, test func(t *testing.T, w way)) {
+	t.Parallel()
+	for _, w := range []way{{"hand-over", false, false}, {"hand-over when kept", true, false}, {"crash", true, true}} {
+		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, w)
+		})
+	}
+}
+
+// kept gives the gateway of these options new shared memory.
+func kept(t testing.TB, o gateway.Options) gateway.Options {
+	t.Helper()
+	g, err := gateway.KeepGeometry(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := handover.NewMemory(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = m.Close() })
+	o.Keep = &gateway.Keep{Memory: m}
+	return o
+}
+
+// start starts a gateway that can be succeeded in that way.
+func (w way) start(t *testing.T, o gateway.Options) *rig {
+	t.Helper()
+	if !w.kept {
+		return start(t, o)
+	}
+	whole := make(chan struct{})
+	o = kept(t, o)
+	o.Keep.Whole = func() { close(whole) }
+	r := start(t, o)
+	r.way = w
+	await(t, whole)
+	return r
+}
+
+func await(t testing.TB, done chan struct{}) {
+	t.Helper()
+	select {
+	case <-done:
+	case <-time.After(patience):
+		t.Fatal("not all is written down")
+	}
+}
+
+// crash kills a gateway and has another one go on with its links.
+func (r *rig) crash(o gateway.Options) (*rig, error) {
+	r.t.Helper()
+	fds := r.Crash()
+	r.gone = true
+	return revive(r.t, r.Memory(), fds, o)
+}
+
+// revive makes a gateway of what another one has left, and starts it.
+func revive(t *testing.T, left *handover.Memory, fds map[uint64]int, o gateway.Options) (*rig, error) {
+	t.Helper()
+	fd, err := unix.FcntlInt(uintptr(left.FD()), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := handover.OpenMemory(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = m.Close() })
+	if o.Inherit, err = gateway.Revive(m, fds); err != nil {
+		return nil, err
+	}
+	whole := make(chan struct{})
+	o = kept(t, o)
+	o.Keep.Began = m.Retire
+	o.Keep.Whole = func() { close(whole) }
+	g, err := gateway.New(o)
+	if err != nil {
+		return nil, err
+	}
+	next := &rig{Gateway: g, t: t, way: way{"crash", true, true}}
+	t.Cleanup(next.stop)
+	g.Start()
+	await(t, whole)
+	return next, nil
+}
