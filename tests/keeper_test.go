@@ -28,51 +28,74 @@ import (
 type keeperProcess struct {
 	t      *testing.T
 	cmd    *exec.Cmd
+	file   string
 	socket string
 	log    *textLog
 	told   *net.UnixConn // what the supervisor hears
+	exited chan struct{} // closed when the process has ended
 	ended  bool
 }
 
-// startKeeper runs one until the test ends.
-func startKeeper(t *testing.T, hold string) *keeperProcess {
+// startKeeper runs one until the test ends, with more lines of [keeper]. If these do not say otherwise a test may have any number of
+// crashes within a minute.
+func startKeeper(t *testing.T, hold string, more ...string) *keeperProcess {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "keeper") // t.TempDir may be longer than a socket's address
 	check(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	check(t, os.Chmod(dir, 0o755)) // what others may not do is the socket's affair
 	k := &keeperProcess{t: t, socket: filepath.Join(dir, "k.sock"), log: &textLog{}}
-	file := filepath.Join(dir, "edged.toml")
-	check(t, os.WriteFile(file, []byte(fmt.Sprintf("[keeper]\nenabled = true\nsocket = %q\nhold = %q\n", k.socket, hold)), 0o600))
-	notify := filepath.Join(dir, "notify")
-	k.told = must(net.ListenUnixgram("unixgram", &net.UnixAddr{Name: notify, Net: "unixgram"}))(t)
+	k.file = filepath.Join(dir, "edged.toml")
+	if len(more) == 0 {
+		more = []string{"crashes = 1000"}
+	}
+	text := fmt.Sprintf("[keeper]\nenabled = true\nsocket = %q\nhold = %q\n%s\n", k.socket, hold, strings.Join(more, "\n"))
+	check(t, os.WriteFile(k.file, []byte(text), 0o600))
+	k.told = must(net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"}))(t)
 	t.Cleanup(func() { _ = k.told.Close() })
-	k.cmd = exec.Command(edged, "keeper", "--config", file)
-	k.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+notify)
+	t.Cleanup(func() { k.stop() })
+	k.start()
+	return k
+}
+
+// start runs it, also again after kill.
+func (k *keeperProcess) start() {
+	k.t.Helper()
+	k.cmd = exec.Command(edged, "keeper", "--config", k.file)
+	k.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(filepath.Dir(k.file), "notify"))
 	k.cmd.Stderr = k.log
 	k.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out := must(k.cmd.StdoutPipe())(t)
-	check(t, k.cmd.Start())
-	t.Cleanup(func() { k.stop() })
+	out := must(k.cmd.StdoutPipe())(k.t)
+	k.exited = make(chan struct{})
+	check(k.t, spawn(k.cmd, k.exited))
+	k.ended = false
 	late := time.AfterFunc(patience, func() { _ = k.cmd.Process.Kill() })
 	defer late.Stop()
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || !strings.Contains(line, "ready: keeper listening on "+k.socket) {
-		t.Fatalf("edged keeper said %q, %v; its log:\n%s", line, err, k.log.tail(1000))
+		k.t.Fatalf("edged keeper said %q, %v; its log:\n%s", line, err, k.log.tail(1000))
 	}
-	return k
+}
+
+// kill ends it without a chance to say anything.
+func (k *keeperProcess) kill() {
+	k.ended = true
+	killProcess(k.cmd)
+	close(k.exited)
 }
 
 // stop ends it as a supervisor does; it must leave with status 0, and its socket with it.
 func (k *keeperProcess) stop() {
 	k.t.Helper()
-	if k.ended {
+	if k.ended || k.exited == nil {
 		return
 	}
 	k.ended = true
 	_ = k.cmd.Process.Signal(syscall.SIGTERM)
 	late := time.AfterFunc(patience, func() { _ = k.cmd.Process.Kill() })
 	defer late.Stop()
-	if err := k.cmd.Wait(); err != nil {
+	err := k.cmd.Wait()
+	close(k.exited)
+	if err != nil {
 		k.t.Errorf("edged keeper ended: %v; its log:\n%s", err, k.log.tail(1000))
 	}
 	if _, err := os.Lstat(k.socket); !errors.Is(err, os.ErrNotExist) {

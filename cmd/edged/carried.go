@@ -33,7 +33,7 @@ func formats(gateway handover.Formats) handover.Formats {
 	}, gateway...)
 }
 
-// carried is what a process hands to the next one beside the gateway's own.
+// carried is what a process hands to the next one beside the gateway's own. What sockets and times are in it goes by a reload alone.
 type carried struct {
 	Started  time.Time          `json:"started"` // the cold start
 	Reloads  uint64             `json:"reloads"` // since then, this one included
@@ -44,12 +44,26 @@ type carried struct {
 	Exit     bool               `json:"exit"`    // the process is to leave once it is empty
 	Health   *health.Snapshot   `json:"health"`  // what was reported last
 	Counters map[string]float64 `json:"counters"`
+
+	Keeper    string          `json:"keeper,omitempty"`    // socket of the keeper whose connection is the file keeperFile
+	Left      bool            `json:"left,omitempty"`      // to a keeper: it was told to leave
+	Crashes   uint64          `json:"crashes,omitempty"`   // since the cold start
+	Recovered *admin.Recovery `json:"recovered,omitempty"` // the last time that links were taken back
 }
 
 func socketFile(n int) string        { return fmt.Sprint("socket ", n) }
 func adminFile(listen string) string { return "admin " + listen }
 
 func (c *carried) encode() ([]byte, error) { return json.Marshal(c) }
+
+// mustEncode is for one of this process: numbers and texts, in which there is nothing that JSON has not.
+func mustEncode(c *carried) []byte {
+	b, err := c.encode()
+	if err != nil {
+		panic("edged: its own state: " + err.Error())
+	}
+	return b
+}
 
 var errCarried = errors.New("the state's part edged cannot be read")
 

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// fault goes wrong at a step of the start as EDGED_FAULT says, "restore=crash". The tests of upgrades build such a binary.
+// fault goes wrong at a step as EDGED_FAULT says, "restore=crash". The tests of upgrades and of keepers build such a binary.
 func fault(step string) error {
 	at, how, _ := strings.Cut(os.Getenv("EDGED_FAULT"), "=")
 	if at != step {
@@ -22,6 +22,8 @@ func fault(step string) error {
 		select {}
 	case "hang":
 		time.Sleep(time.Hour)
+	case "panic":
+		panic("as it was told to")
 	}
 	return errors.New("it does not like this " + step)
 }

@@ -45,6 +45,10 @@ func (e *estate) Files() []handover.File {
 	for _, f := range e.i.admin.Files() {
 		files = append(files, handover.File{Name: adminFile(f.Listen), FD: f.FD})
 	}
+	if k := e.i.keeping; k != nil {
+		connection, _ := k.keeper.Descriptors()
+		files = append(files, handover.File{Name: keeperFile, FD: connection})
+	}
 	return files
 }
 
@@ -68,13 +72,16 @@ func (e *estate) detach(paused time.Time) {
 	ctx, cancel := context.WithTimeout(context.Background(), detachLimit)
 	defer cancel()
 	i := e.i
-	i.people.detach(ctx)
-	i.reports.detach(ctx)
+	if i.keeping != nil {
+		i.keeping.halt(ctx)
+	}
+	i.detachRedis(ctx)
 	e.before = i.ownMetrics()
-	last := i.reports.monitor.Latest()
-	c := carried{
-		Started: i.started, Reloads: i.reloads + 1, Began: e.began, Paused: paused, Exit: i.exits.Load(),
-		Health: &last, Counters: i.counters.sums(i.ownMetrics()),
+	c := i.carried()
+	c.Reloads++
+	c.Began, c.Paused, c.Counters = e.began, paused, i.counters.sums(i.ownMetrics())
+	if i.keeping != nil {
+		c.Keeper = i.keeping.cfg.Socket
 	}
 	for _, s := range i.sockets {
 		c.Sockets = append(c.Sockets, s.Name)
@@ -82,9 +89,22 @@ func (e *estate) detach(paused time.Time) {
 	for _, f := range i.admin.Files() {
 		c.Admin = append(c.Admin, f.Listen)
 	}
-	var err error
-	if e.own, err = c.encode(); err != nil {
-		panic("edged: its own state: " + err.Error()) // numbers and texts: there is nothing in it that JSON has not
+	e.own = mustEncode(c)
+}
+
+// detachRedis leaves what Redis has of this gateway standing, for a process that goes on in its place.
+func (i *instance) detachRedis(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, detachLimit)
+	defer cancel()
+	i.people.detach(ctx)
+	i.reports.detach(ctx)
+}
+
+// carried is what this process would hand on now, but for what goes by a reload alone.
+func (i *instance) carried() *carried {
+	last := i.reports.monitor.Latest()
+	return &carried{
+		Started: i.started, Reloads: i.reloads, Exit: i.exits.Load(), Health: &last, Crashes: i.crashes, Recovered: i.recovered.Load(),
 	}
 }
 
@@ -112,6 +132,7 @@ func (e *estate) Thaw(touched bool) {
 		i.people.rejoin()
 		i.reports.rejoin(i)
 		i.counters.mend(e.before, i.ownMetrics())
+		i.keep()
 	}
 	i.admin.Resume()
 }

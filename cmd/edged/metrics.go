@@ -56,6 +56,7 @@ func (s source) Metrics() []admin.Metric {
 	s.counters.add(own)
 	m = append(m, own...)
 	m.counter("edged_reloads_total", "processes since the cold start that handed their links on", s.reloads)
+	m.counter("edged_crashes_total", "processes since the cold start that died, and whose links went on", s.crashes)
 	s.steeringMetrics(&m)
 	for i := range st.Shards {
 		reactor := label("reactor", strconv.Itoa(i))
@@ -85,6 +86,7 @@ func (i *instance) ownMetrics() metrics {
 	var m metrics
 	i.reports.metrics(&m)
 	i.people.metrics(&m)
+	i.keeping.metrics(&m)
 	return m
 }
 

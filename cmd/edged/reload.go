@@ -21,10 +21,16 @@ import (
 type succession struct {
 	// Static once the instance runs.
 	reloads  uint64          // since the cold start
+	crashes  uint64          // likewise
 	last     *admin.Reloaded // the one by which this process got its links; nil: it started without any
 	upgrader *handover.Upgrader
 	ctx      context.Context    // ends when this process is told to leave
 	callOff  context.CancelFunc // ends ctx; nil without an upgrader
+
+	keeping *keeping // nil: without a keeper
+	revived bool     // the links came from the keeper
+
+	recovered atomic.Pointer[admin.Recovery] // the last time that they did; nil: they never have
 
 	succeeded chan struct{} // closed when another process serves
 	stays     atomic.Bool   // told to leave: what succeeds it is to leave as well
@@ -38,8 +44,12 @@ type inherited struct {
 	names   []registry.Name // whose routes are still to be written
 	bytes   int
 
-	before *handover.Predecessor
+	before  *handover.Predecessor
+	revived bool // of one that died, or left its links with the keeper
 }
+
+// resumed says that there are links of a process before this one.
+func (got *inherited) resumed() bool { return got.before != nil || got.revived }
 
 // leave is for a process that does not serve: it tells who wanted it to take over why it does not.
 func (s *starting) leave(err error) error {
@@ -90,8 +100,8 @@ func (i *instance) inherit(before *handover.Predecessor) (*inherited, error) {
 
 // adopt goes on as the process before this one.
 func (i *instance) adopt(own *carried, before *handover.Predecessor) error {
-	i.started, i.reloads = own.Started, own.Reloads
-	i.counters.load(own.Counters)
+	i.goOn(own)
+	i.keeping = resumeKeeping(i.cfg.Keeper, before, own, i.log)
 	for n, name := range own.Sockets {
 		fd, ok := before.File(socketFile(n))
 		if !ok {
@@ -100,6 +110,13 @@ func (i *instance) adopt(own *carried, before *handover.Predecessor) error {
 		i.sockets = append(i.sockets, handover.Socket{Name: name, FD: fd})
 	}
 	return nil
+}
+
+// goOn makes this instance the one that it was in another process.
+func (i *instance) goOn(own *carried) {
+	i.started, i.reloads, i.crashes = own.Started, own.Reloads, own.Crashes
+	i.recovered.Store(own.Recovered)
+	i.counters.load(own.Counters)
 }
 
 // adminSocket is the control socket of an address, if there was one.
@@ -135,12 +152,10 @@ func (i *instance) takenOver(before *handover.Predecessor, got *inherited) {
 	defer cancel()
 	closed := before.Running(ctx)
 	i.abandon(got)
+	i.abandonKeeper(got)
 	i.log.Info("took over", "links", i.gateway.Links(), "frozen", frozen, "paused", i.last.Paused, "state_bytes", got.bytes, "closed_files", closed)
 	if orphaned {
 		i.log.Warn("the process before this one died while it handed over")
-	}
-	if got.own.Exit {
-		i.leaveWhenEmpty()
 	}
 }
 

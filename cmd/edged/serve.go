@@ -156,12 +156,16 @@ func startInstance(s starting) (*instance, error) {
 		err = s.before.Ready()
 	}
 	if err != nil {
+		i.keeping.refuse()
 		i.people.stop(context.Background())
 		return nil, err
 	}
 	i.run(got)
 	if s.before != nil {
 		i.takenOver(s.before, got)
+	}
+	if got.own.Exit {
+		i.leaveWhenEmpty()
 	}
 	return i, nil
 }
@@ -179,6 +183,9 @@ func (i *instance) open(before *handover.Predecessor) (*inherited, error) {
 	if err != nil {
 		return nil, err
 	}
+	if before == nil {
+		got = i.revive()
+	}
 	o := gateway.Options{
 		Config: i.cfg.Gateway, Listeners: i.cfg.Listeners, Managers: i.cfg.Manager,
 		Passed: i.passed(), Version: version, Files: i.files, Log: i.log,
@@ -186,7 +193,7 @@ func (i *instance) open(before *handover.Predecessor) (*inherited, error) {
 		Delivery: i.cfg.Delivery, Slow: i.cfg.Slow, Rooms: i.cfg.Rooms,
 	}
 	i.people.lend(&o)
-	if i.gateway, err = gateway.New(o); err != nil {
+	if err = i.newGateway(o, got); err != nil {
 		return nil, err
 	}
 	if err = i.newReports(got.own.Health); err != nil {
@@ -214,11 +221,12 @@ func (i *instance) mostConnections() int {
 func (i *instance) run(got *inherited) {
 	runtime.GOMAXPROCS(netpoll.Procs(i.gateway.Reactors()))
 	i.gateway.Start()
-	i.people.join(i.gateway, got.names, got.before != nil)
+	i.people.join(i.gateway, got.names, got.resumed())
 	if i.gateway.Draining() { // as it was handed over
 		i.reports.monitor.SetDraining(true)
 	}
 	i.startReports()
+	i.keep()
 	i.admin.Serve()
 	i.work.Go(func() { trim(i.quit, i.gateway.Trim) })
 	if i.interfaces == nil {
@@ -252,8 +260,14 @@ func serve(s starting, stdout io.Writer) error {
 		s.log.Warn("not ready: " + errNoManager.Error())
 	}
 	i.tell(s.supervisor)
-	if i.untilToldToLeave(signals) {
+	why := i.untilToldToLeave(signals)
+	if why == succeeded {
 		return i.leaveToSuccessor()
+	}
+	i.stays.Store(true)
+	i.callOff()
+	if why == signalled && !g.Draining() && i.keeping.leaves() {
+		return i.leaveToKeeper(s.supervisor, signals)
 	}
 	if s.supervisor != nil {
 		_ = s.supervisor.Notify("STOPPING=1", "STATUS=draining")
@@ -261,24 +275,43 @@ func serve(s starting, stdout io.Writer) error {
 	return i.drainAndStop(signals)
 }
 
-// untilToldToLeave waits for a signal or the end of `ctl drain --exit`; it returns true when another process serves.
-func (i *instance) untilToldToLeave(signals <-chan os.Signal) (succeeded bool) {
+// leaving is why a process ends.
+type leaving int
+
+const (
+	signalled leaving = iota // by a signal
+	emptied                  // the end of `ctl drain --exit`
+	succeeded                // another process serves
+)
+
+func (i *instance) untilToldToLeave(signals <-chan os.Signal) leaving {
 	for {
 		select {
 		case s := <-signals:
 			if s == syscall.SIGHUP {
+				_ = fault("hangup")
 				i.work.Go(i.reloadBySignal)
 				continue
 			}
 			i.log.Info("leaving", "signal", s.String())
+			return signalled
 		case <-i.leave:
 			i.log.Info("leaving: drained")
+			return emptied
 		case <-i.succeeded:
-			return true
+			return succeeded
 		}
-		i.stays.Store(true)
-		i.callOff()
-		return false
+	}
+}
+
+// hurry cancels when another signal to leave comes.
+func hurry(signals <-chan os.Signal, cancel context.CancelFunc, log *slog.Logger) {
+	for s := range signals {
+		if s != syscall.SIGHUP {
+			log.Warn("leaving at once", "signal", s.String())
+			cancel()
+			return
+		}
 	}
 }
 
@@ -287,15 +320,7 @@ func (i *instance) drainAndStop(signals <-chan os.Signal) error {
 	limit := i.cfg.Gateway.DrainTimeout
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	go func() {
-		for s := range signals {
-			if s != syscall.SIGHUP {
-				i.log.Warn("leaving at once", "signal", s.String())
-				cancel()
-				return
-			}
-		}
-	}()
+	go hurry(signals, cancel, i.log)
 	i.reports.monitor.SetDraining(true)
 	if limit > 0 {
 		i.gateway.Drain(limit * 3 / 4) // the rest is for their farewell and for the last batches
@@ -321,6 +346,9 @@ func (i *instance) stop() error {
 	i.work.Wait()
 	i.stopReports(ctx)
 	err := errors.Join(i.gateway.Stop(ctx), i.admin.Close(ctx))
+	if i.keeping != nil {
+		i.keeping.end(ctx)
+	}
 	i.people.stop(context.Background()) // the links are gone, and nobody asks any more
 	i.log.Info("stopped")
 	return err

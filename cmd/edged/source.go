@@ -105,6 +105,7 @@ func (s source) Status() admin.Status {
 		Managers:  managerStatus(st.Relay),
 		Room:      s.reports.status(s.cfg.Redis.SLB),
 		People:    s.people.status(),
+		Keeper:    s.keeping.status(s.instance, st),
 	}
 	if s.gateway.Draining() {
 		out.State = admin.StateDraining
