@@ -117,8 +117,9 @@ func TestKeeperEnds(t *testing.T) {
 		t.Errorf("%d warnings:\n%s", n, g.log.tail(4<<10))
 	}
 	k.start()
-	g.wantKept()
-	waitFor(t, "all is kept again", func() bool { return g.wantKept().Links >= 200 })
+	waitFor(t, "all is kept again", func() bool {
+		return g.metric("edged_keeper_found_total") == 1 && g.metric("edged_keeper_given_total") >= 400
+	})
 	l.excused.Add(2)
 	g.crash()
 	l.finishTorn(g.torn)
@@ -131,6 +132,8 @@ func TestKeeperEnds(t *testing.T) {
 	dialIn(t, g.address(), "ann x")
 	k.start()
 	g.wantHeld(1)
+	waitFor(t, "the keeper has it", func() bool { return g.metric("edged_keeper_given_total") > 0 })
+	g.balanced()
 }
 
 // TestKeeperLate: a gateway without a keeper serves all the same, and is kept from when it comes.

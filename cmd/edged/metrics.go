@@ -66,6 +66,9 @@ func (s source) Metrics() []admin.Metric {
 		m.rooms(&st.Shards[i], reactor)
 		m.turns(&st.Shards[i], reactor)
 		m.loop(&st.Shards[i], reactor)
+		if s.keeping != nil {
+			m.kept(&st.Shards[i], reactor)
+		}
 	}
 	for i, n := range st.Relay.Lanes {
 		m.gauge("edged_lane_batches", "batches of Managers that wait for their reactor", n, label("reactor", strconv.Itoa(i)))
