@@ -71,7 +71,7 @@ func demoCommand() *cobra.Command {
 	for _, other := range []string{"manager", "listen", "people"} {
 		c.MarkFlagsMutuallyExclusive("fleet", other)
 	}
-	c.Flags().BoolVar(&upgrade, "upgrade", false, "have the gateway's process replaced five times while everybody talks, and say what the clients have noticed")
+	c.Flags().BoolVar(&upgrade, "upgrade", false, "have the gateway's process replaced five times and killed twice, with a keeper beside it, while everybody talks, and say what the clients have noticed")
 	c.MarkFlagsMutuallyExclusive("keep", "manager", "fleet", "upgrade")
 	return c
 }
@@ -85,8 +85,8 @@ const (
 	filesBeside  = 1100
 )
 
-// leastUpgrade is the shortest show in which five reloads come one after the other.
-const leastUpgrade = 2 * time.Second
+// leastUpgrade is the shortest show in which five reloads and two kills come one after the other.
+const leastUpgrade = 4 * time.Second
 
 // leastFleet is the shortest show in which the links of a drained gateway have time to come back.
 const leastFleet = 3 * time.Second

@@ -24,7 +24,7 @@ import (
 const demoPatience = 10 * time.Second
 
 // demoDeeds is what is done to the gateway in a show of upgrades: r a reload, k a kill.
-const demoDeeds = "rrrrr"
+const demoDeeds = "rrkrrkr"
 
 // upgraded is a gateway in a process of its own, as the demo sees it, with a keeper beside it.
 type upgraded struct {
@@ -222,9 +222,7 @@ func showUpgrade(ctx context.Context, o demo.Options) error {
 		}
 	}
 	n := strings.Count(demoDeeds, "k")
-	if o.Deeds.Name, o.Deeds.Break = fmt.Sprintf("%d reloads", len(demoDeeds)-n), n > 0; n > 0 {
-		o.Deeds.Name += fmt.Sprintf(" and %d kills", n)
-	}
+	o.Deeds.Name, o.Deeds.Break = fmt.Sprintf("%d reloads and %d kills", len(demoDeeds)-n, n), true
 	return demo.Run(ctx, o)
 }
 
