@@ -24,13 +24,10 @@ const (
 	scheduleRate      = 900 // messages a second
 )
 
-// scheduleKept says whether the gateways of schedules have keepers, and die.
-const scheduleKept = false
-
-// TestSchedules plays what may happen to a gateway in its life, in an order that follows from a seed: reloads, Managers and a
-// Redis that go and come back, drains that are taken back, clients that come and go. All the while a swarm numbers what it sends,
-// and the Manager what it answers. On links that live on nothing may be lost, doubled or out of order, and each link that ended
-// must have been told to the Manager once, and counted under a reason.
+// TestSchedules plays what may happen to a gateway in its life, in an order that follows from a seed: reloads, kills and restarts,
+// Managers and a Redis that go and come back, drains that are taken back, clients that come and go. All the while a swarm numbers
+// what it sends, and the Manager what it answers. On links that live on nothing may be lost, doubled or out of order, and each link
+// that ended must have been told to the Manager once, and counted under a reason.
 //
 // `make soak` plays many of them. EDGED_SCHEDULES is "<how many> <first seed>": the seed of the n-th is the first one's and n.
 func TestSchedules(t *testing.T) {
@@ -93,7 +90,7 @@ type stage struct {
 	redis   *redistest.Server
 	book    *book
 	kit     *kit
-	gateway *supervised
+	gateway *kept
 
 	weather   rough
 	walkers   walkers
@@ -121,7 +118,7 @@ func newStage(t *testing.T, seed uint64) *stage {
 	}
 	s.redis = redistest.Start(t, settings...)
 	s.kit = newKit(t, s.book.handler(1))
-	s.gateway = supervise(t, scheduleKept, setup{
+	s.gateway = startKept(t, startKeeper(t, "1m", "crashes = 1000"), setup{
 		gateway:  fmt.Sprintf("reactors = %d\nheartbeat = \"2s\"\nidle_timeout = \"15s\"", 1+s.random.IntN(2)),
 		managers: []string{s.kit.address}, manager: "grace = \"20s\"",
 		more: reporting(s.redis.Addr, "sh-1"),
@@ -149,10 +146,7 @@ func (s *stage) step() {
 	if !s.gone("Manager") && s.random.IntN(2) == 0 {
 		s.cast(1 + s.random.IntN(5))
 	}
-	deeds := []func(){s.reload, s.reload, s.cut, s.renew, s.redisDies, s.redisHangs, s.come, s.drain}
-	if scheduleKept {
-		deeds = append(deeds, s.die, s.die, s.die, s.restart)
-	}
+	deeds := []func(){s.reload, s.reload, s.die, s.die, s.die, s.restart, s.cut, s.renew, s.redisDies, s.redisHangs, s.come, s.drain}
 	deeds[s.random.IntN(len(deeds))]()
 	for _, name := range []string{"Manager", "Redis", "drain"} {
 		if o := s.away[name]; o != nil {
@@ -185,16 +179,22 @@ func (s *stage) die() {
 	later := between(s.random, 0, 300*time.Millisecond)
 	s.kills++
 	s.weather.set(true)
-	s.say("kill: back after %v", s.gateway.crash(later))
+	torn := s.gateway.torn
+	took := s.gateway.die(later)
+	s.say("kill: back after %v, %d torn", round(took), s.gateway.torn-torn)
 	s.weather.set(false)
 }
 
-// restart ends the process in order, and has another one come.
+// restart ends the process in order, and has another one come. Who is told to leave during a drain sends away who is left.
 func (s *stage) restart() {
+	if s.gone("drain") {
+		return
+	}
 	s.weather.set(true)
+	s.gateway.wantKept()
 	s.gateway.stop()
 	s.gateway.again()
-	s.say("restart")
+	s.say("restart: %d torn", s.gateway.wantKept().Recovered.Torn)
 	s.weather.set(false)
 }
 
@@ -361,16 +361,14 @@ func (s *stage) judge(r *swarm.Report, ended map[string]int) {
 			s.t.Errorf("%d links were sent away: %s", n, why)
 		}
 	}
-	if s.kills > 0 {
-		return
-	}
-	for why, n := range r.Connections.Lost {
-		s.t.Errorf("%d links broke: %s", n, why)
-	}
+	broken := total(r.Connections.Lost)
 	for why, n := range ended {
 		if why != "BYE draining" {
-			s.t.Errorf("%d listeners ended: %s", n, why)
+			broken += uint64(n)
 		}
+	}
+	if broken > uint64(s.gateway.torn) {
+		s.t.Errorf("%d links broke, %d were torn: %v, %v", broken, s.gateway.torn, r.Connections.Lost, ended)
 	}
 }
 

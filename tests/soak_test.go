@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -117,7 +116,13 @@ func round(d time.Duration) time.Duration { return d.Round(100 * time.Microsecon
 
 // replace has the process of a gateway with very many links replaced again and again.
 func (s *soak) replace(t *testing.T, links, times int, kill bool) {
-	g := supervise(t, kill, setup{gateway: "reactors = 2", managers: []string{reference(t)}})
+	with := setup{gateway: "reactors = 2", managers: []string{reference(t)}}
+	var g *kept
+	if kill {
+		g = startKept(t, startKeeper(t, "1m", "crashes = 1000"), with)
+	} else {
+		g = &kept{gateway: start(t, with)}
+	}
 	talk := startConversation(t, g.address(), links, soakRate)
 	weather := &rough{}
 	w := &walkers{address: g.address(), weather: weather}
@@ -130,7 +135,7 @@ func (s *soak) replace(t *testing.T, links, times int, kill bool) {
 		talk.longest() // of before
 		if kill {
 			weather.set(true)
-			took = append(took, g.crash(0))
+			took = append(took, g.die(0))
 			weather.set(false)
 		} else {
 			took = append(took, g.reload())
@@ -146,8 +151,8 @@ func (s *soak) replace(t *testing.T, links, times int, kill bool) {
 	g.balanced()
 	r := &talk.report
 	broken := r.Connections.Broken
-	if kill && float64(broken) > 0.001*float64(links*times) || !kill && broken > 0 {
-		t.Errorf("%d links broke: %v %v", broken, r.Connections.Byes, r.Connections.Lost)
+	if broken > uint64(g.torn) || float64(g.torn) > 0.001*float64(links*times) {
+		t.Errorf("%d links broke, %d were torn: %v %v", broken, g.torn, r.Connections.Byes, r.Connections.Lost)
 	}
 	what := "reload: links stood still for"
 	if kill {
@@ -162,36 +167,19 @@ func median(all []time.Duration) time.Duration {
 	return sorted[len(sorted)/2]
 }
 
-// supervised is a gateway that is started again when it has died.
-type supervised struct {
-	*gateway
-	setup setup
-	file  string
-}
-
-// supervise starts one on a port that stays, with a keeper if it is to outlive its death.
-func supervise(t *testing.T, kept bool, with setup) *supervised {
-	t.Helper()
-	dir := t.TempDir()
-	with.listeners = []string{fmt.Sprintf("address = %q", freePort(t))}
-	if kept {
-		with.more += fmt.Sprintf("[keeper]\nenabled = true\nsocket = %q\n", startKeeper(t, "1m").socket)
-	}
-	admin := filepath.Join(dir, "admin.sock")
-	s := &supervised{file: filepath.Join(dir, "edged.toml"), setup: with}
-	check(t, os.WriteFile(s.file, []byte(with.text(admin)), 0o600))
-	s.gateway = startFile(t, s.file, admin, with)
-	return s
-}
-
-// again starts the process anew.
-func (s *supervised) again() { s.gateway = startFile(s.gateway.t, s.file, s.gateway.admin, s.setup) }
-
-// crash kills the process, starts another one after a while, and returns how long it took until that was ready.
-func (s *supervised) crash(later time.Duration) time.Duration {
+// die kills the process once all is kept, starts another one after a while, and returns how long it took until that was ready.
+func (g *kept) die(later time.Duration) time.Duration {
+	g.t.Helper()
+	g.wantKept()
 	began := time.Now()
-	s.gateway.kill()
+	g.kill()
 	pause(later)
-	s.again()
-	return time.Since(began)
+	g.again()
+	took := time.Since(began)
+	r := g.wantKept().Recovered
+	if r == nil || !r.Crash {
+		g.t.Fatalf("the links of before are lost; the log:\n%s", g.log.tail(4<<10))
+	}
+	g.torn += r.Torn
+	return took
 }
