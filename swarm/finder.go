@@ -196,7 +196,8 @@ func lookupReason(err error) string {
 	return "answer is not a list"
 }
 
-// resolve finds the IP address of a "host:port".
+// resolve finds the IP address of a "host:port". Of a name that has several, such as localhost, it is one of IPv4, which is what
+// gateways listen on if nothing else is said.
 func resolve(ctx context.Context, address string) (netip.AddrPort, error) {
 	if ap, err := netip.ParseAddrPort(address); err == nil {
 		return ap, nil
@@ -213,5 +214,12 @@ func resolve(ctx context.Context, address string) (netip.AddrPort, error) {
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
-	return netip.AddrPortFrom(addrs[0].Unmap(), uint16(n)), nil
+	first := addrs[0].Unmap()
+	for _, a := range addrs {
+		if a.Unmap().Is4() {
+			first = a.Unmap()
+			break
+		}
+	}
+	return netip.AddrPortFrom(first, uint16(n)), nil
 }
