@@ -26,21 +26,54 @@ func (g *Gateway) Abandon() {
 	}
 }
 
-// Crash ends what of a gateway would end with its process, which is killed: its reactors in the middle of a turn. It returns
+// Moment is a point of a shard's turn.
+type Moment int
+
+// The moments at which Crash can strike.
+const (
+	AmidTurn     Moment = iota // links were read, and what came from Managers was not carried out
+	BeforeCommit               // what was written to links has been sent
+	AfterCommit                // and nothing has gone to Managers
+	Moments
+)
+
+// dying is a port whose shard does not outlive its turn.
+type dying struct {
+	port
+	at  Moment
+	die func()
+}
+
+func (d *dying) Carried(each func(stream int, seq uint64, index uint32)) {
+	if d.at == BeforeCommit {
+		d.die()
+	}
+	d.port.Carried(each)
+}
+
+func (d *dying) Commit() { d.die() }
+
+// Crash ends what of a gateway would end with its process, which is killed: its reactors at some moment of a turn. It returns
 // what a keeper would have of its links.
-func (g *Gateway) Crash() map[uint64]int {
+func (g *Gateway) Crash(at Moment) map[uint64]int {
 	g.group.StopAccepting()
 	kept, own := map[uint64]int{}, []int{}
 	var mu sync.Mutex
 	var dead sync.WaitGroup
 	for _, s := range g.shards {
 		dead.Add(1)
-		s.loop.Post(func() {
+		die := func() {
 			defer dead.Done()
 			mu.Lock()
 			defer mu.Unlock()
 			own = s.die(kept, own)
 			runtime.Goexit()
+		}
+		s.loop.Post(func() {
+			if at == AmidTurn {
+				die()
+			}
+			s.port = &dying{s.port, at, die}
 		})
 	}
 	dead.Wait()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"edged/batch"
+	"edged/handover"
 	"edged/relay"
 	"edged/wire"
 )
@@ -23,6 +24,7 @@ type fakePort struct {
 	free     []*relay.Batch
 	recycle  bool // batches are used again at once instead of being kept
 	batches  int
+	commit   func() // the end of a turn
 }
 
 // fakeManager is one of them. Batches go from queue, as they are read, to kept, where they wait for a receipt.
@@ -40,7 +42,11 @@ func (p *fakePort) Trim() {}
 
 func (p *fakePort) Carried(func(stream int, seq uint64, index uint32)) {}
 
-func (p *fakePort) Commit() {}
+func (p *fakePort) Commit() {
+	if p.commit != nil {
+		p.commit()
+	}
+}
 
 // Held is what was sent and not taken off the queue yet.
 func (p *fakePort) Held(m int) (n int) {
@@ -106,6 +112,8 @@ type bench struct {
 	g    *Gateway
 	s    *shard
 	port *fakePort
+
+	memories []*handover.Memory // written to
 }
 
 func newBench(t testing.TB, managers int, change ...func(*Config)) *bench {
@@ -134,12 +142,18 @@ func newBenchOf(t testing.TB, managers int, change func(*Options)) *bench {
 	}
 	b.s.port = b.port
 	b.s.managers = newManagers(managers)
+	if o.Keep != nil {
+		b.keepAnew()
+	}
 	g.Start()
 	t.Cleanup(func() {
 		g.group.Stop()
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		g.stopDesk(ctx)
+		for _, m := range b.memories {
+			_ = m.Close()
+		}
 	})
 	return b
 }
@@ -211,6 +225,7 @@ func (b *bench) read(n linkName, in []byte) []byte {
 	if l == nil {
 		return nil
 	}
+	b.s.keep.touch(n.place) // the loop would tell
 	return in[b.s.Read(l.conn, in):]
 }
 

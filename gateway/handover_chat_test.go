@@ -34,7 +34,28 @@ type chat struct {
 	mu     sync.Mutex        // guards what follows
 	heard  map[string]uint32 // by link: the next number of its client
 	pushed map[string]int    // by msg_id: how often it was reported
+	lost   map[string]string // by link: a push that came to nothing, and why
+	torn   map[string]bool   // links that a crash ended
 	faults []string
+}
+
+func (c *chat) tear(link string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.torn[link] = true
+}
+
+// isTorn waits for a Manager to be told of the end of a link that its client has seen.
+func (c *chat) isTorn(link string) bool {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		c.mu.Lock()
+		torn := c.torn[link]
+		c.mu.Unlock()
+		if torn {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *chat) fault(format string, args ...any) {
@@ -46,7 +67,7 @@ func (c *chat) fault(format string, args ...any) {
 }
 
 func newChat(t *testing.T) *chat {
-	return &chat{t: t, ahead: 20, heard: map[string]uint32{}, pushed: map[string]int{}}
+	return &chat{t: t, ahead: 20, heard: map[string]uint32{}, pushed: map[string]int{}, lost: map[string]string{}, torn: map[string]bool{}}
 }
 
 // serve starts one Manager and returns its address.
@@ -69,7 +90,9 @@ func (c *chat) serve(number int) string {
 			e.Losses(func(l manager.Loss) bool { c.report(string(l.MsgID), fmt.Sprint(l.Reason)); return true })
 		},
 		Closed: func(e *manager.Event) {
-			if !c.stop.Load() {
+			if string(e.Evidence) == "torn" {
+				c.tear(e.Link.String())
+			} else if !c.stop.Load() {
 				c.fault("link %s ended: %d %s", e.Link, e.Reason, e.Evidence)
 			}
 		},
@@ -151,7 +174,9 @@ func (c *chat) answer(e *manager.Event) {
 		c.mu.Lock()
 		c.pushed[id] += 0
 		c.mu.Unlock()
-		_ = e.Push(manager.Push{Payload: e.Payload, MsgID: id, Ack: manager.AckRequired})
+		if err := e.Push(manager.Push{Payload: e.Payload, MsgID: id, Ack: manager.AckRequired}); err != nil {
+			c.fault("push %s: %v", id, err)
+		}
 	}
 }
 
@@ -159,8 +184,11 @@ func (c *chat) report(id, loss string) {
 	c.mu.Lock()
 	c.pushed[id]++
 	n := c.pushed[id]
+	if link, _, _ := strings.Cut(id, "/"); loss != "" {
+		c.lost[link] = loss
+	}
 	c.mu.Unlock()
-	if n != 1 || loss != "" {
+	if n != 1 {
 		c.fault("push %s: report %d %s", id, n, loss)
 	}
 }
@@ -191,7 +219,9 @@ func (c *chat) talk(x *client, seed uint64) {
 			n := 1 + random.IntN(len(out))
 			_ = x.conn.SetWriteDeadline(time.Now().Add(patience))
 			if _, err := x.conn.Write(out[:n]); err != nil {
-				c.fault("link %s: %v", x.link, err)
+				if !c.isTorn(x.link) {
+					c.fault("link %s: %v", x.link, err)
+				}
 				return
 			}
 			out = out[n:]
@@ -199,12 +229,14 @@ func (c *chat) talk(x *client, seed uint64) {
 		body, err := x.next(time.Millisecond)
 		if e, ok := err.(net.Error); ok && e.Timeout() {
 			if sent == echoed && random.IntN(3) == 0 {
-				x.write(wire.AppendHeartbeat(nil))
+				_, _ = x.conn.Write(wire.AppendHeartbeat(nil))
 			}
 			continue
 		}
 		if err != nil {
-			c.fault("link %s: %v", x.link, err)
+			if !c.isTorn(x.link) {
+				c.fault("link %s: %v", x.link, err)
+			}
 			return
 		}
 		switch {
@@ -230,7 +262,7 @@ func (c *chat) talk(x *client, seed uint64) {
 				tid++
 				pushes++
 			}
-			x.write(wire.AppendAck(nil, p.TID))
+			_, _ = x.conn.Write(wire.AppendAck(nil, p.TID))
 		default:
 			c.fault("link %s: frame % x", x.link, head(body))
 			return
@@ -246,11 +278,24 @@ func TestChatOverHandOvers(t *testing.T) {
 	}
 	for range rounds {
 		seed := rand.Uint64()
-		t.Run(fmt.Sprint(seed), func(t *testing.T) { chatOverHandOvers(t, seed) })
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { chatOverHandOvers(t, way{kept: seed%2 == 0}, seed) })
 	}
 }
 
-func chatOverHandOvers(t *testing.T, seed uint64) {
+// TestChatOverCrashes kills it instead. Links that were in use in the turn that was not committed are torn; all that the others say
+// and hear is whole.
+func TestChatOverCrashes(t *testing.T) {
+	rounds := 4
+	if testing.Short() || gateway.RaceEnabled {
+		rounds = 2
+	}
+	for range rounds {
+		seed := rand.Uint64()
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { chatOverHandOvers(t, way{kept: true, crash: true}, seed) })
+	}
+}
+
+func chatOverHandOvers(t *testing.T, w way, seed uint64) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	c := newChat(t)
 	addresses := []string{c.serve(0), c.serve(1)}[:1+random.IntN(2)]
@@ -266,7 +311,7 @@ func chatOverHandOvers(t *testing.T, seed uint64) {
 		o.Managers.Buffer = 128 << 10 // links wait for room
 		c.ahead = 100
 	}
-	r := start(t, o)
+	r := w.start(t, o)
 	var links []*client
 	for i := range 12 {
 		links = append(links, r.loginAs(fmt.Sprint("user", i)))
@@ -281,7 +326,11 @@ func chatOverHandOvers(t *testing.T, seed uint64) {
 		}
 		o.Managers.Addresses = slices.Clone(o.Managers.Addresses)
 		slices.Reverse(o.Managers.Addresses)
+		before := r.total()
 		r = r.succeed(o)
+		if w.crash {
+			c.t.Logf("%d links, %d of them torn", before.Links, r.total().Ended[gateway.EndTorn])
+		}
 		if jam {
 			c.gate.Unlock()
 		}
@@ -313,18 +362,31 @@ func (c *chat) finish(r *rig) {
 	case <-time.After(2 * patience):
 		c.t.Error("not every answer came")
 	}
-	eventually(c.t, "each push is reported", func() bool {
+	var missing string
+	whole := func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		for _, n := range c.pushed {
-			if n == 0 {
-				return false
+		missing = ""
+		for id, n := range c.pushed {
+			if link, _, _ := strings.Cut(id, "/"); n == 0 {
+				missing = fmt.Sprintf("%s %s (torn: %v)", missing, id, c.torn[link])
 			}
 		}
-		return true
-	})
+		return missing == ""
+	}
+	for end := time.Now().Add(patience); !whole(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			c.t.Errorf("pushes without a report:%s", missing)
+			break
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for link, loss := range c.lost {
+		if !c.torn[link] {
+			c.t.Errorf("link %s: a push came to nothing: %s", link, loss)
+		}
+	}
 	if len(c.faults) > 0 {
 		c.t.Errorf("%d faults:\n%s", len(c.faults), strings.Join(c.faults, "\n"))
 	}
@@ -332,7 +394,7 @@ func (c *chat) finish(r *rig) {
 	for _, n := range c.heard {
 		total += n
 	}
-	if st := r.total(); total == 0 || st.FramesIn[wire.KindData] != uint64(total) {
+	if st := r.total(); total == 0 || !r.way.crash && st.FramesIn[wire.KindData] != uint64(total) {
 		c.t.Errorf("%d messages, and the counter says %d", total, st.FramesIn[wire.KindData])
 	}
 	c.t.Logf("%d messages, %d pushes, %d and %d to everybody; throttled %d times, without room %d times", total, len(c.pushed),

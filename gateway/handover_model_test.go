@@ -49,6 +49,9 @@ func (m *model) handOver() {
 	s.become(x)
 	s.inheritItems()
 	m.compare(&before, s.stats())
+	if s.keep != nil {
+		m.keepAnew()
+	}
 }
 
 // compare looks at what must be the same on both sides.

@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -71,7 +72,9 @@ func await(t testing.TB, done chan struct{}) {
 // crash kills a gateway and has another one go on with its links.
 func (r *rig) crash(o gateway.Options) (*rig, error) {
 	r.t.Helper()
-	fds := r.Crash()
+	moment := gateway.Moment(rand.IntN(int(gateway.Moments)))
+	r.t.Log("crash at moment ", moment)
+	fds := r.Crash(moment)
 	r.gone = true
 	return revive(r.t, r.Memory(), fds, o)
 }

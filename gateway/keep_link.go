@@ -87,11 +87,11 @@ func (k *keeping) write(place uint32) {
 		k.marks[place] = m &^ markDirty
 		return
 	}
-	if len(extra) > mostInput && s.loop.Unused(l.conn) > mostInput {
+	if l.flags&half != 0 && s.loop.Unused(l.conn) > mostInput {
 		k.writeBare(place, uniq, l)
 		return
 	}
-	k.cold = k.appendCold(k.cold[:0], place, uniq, l, extra)
+	k.cold = k.appendCold(k.cold[:0], s.now(), place, uniq, l, extra)
 	if !k.records.PutAll(k.links+int(place), k.hot, k.cold) {
 		s.count.Unkept++
 		k.writeBare(place, uniq, l)
@@ -157,13 +157,13 @@ func (k *keeping) appendHot(b []byte, what byte, place, uniq uint32, l *link) []
 }
 
 // appendCold appends the cold bytes of a link; none where there is nothing.
-func (k *keeping) appendCold(b []byte, place, uniq uint32, l *link, extra []byte) []byte {
+func (k *keeping) appendCold(b []byte, now linkpool.Millis, place, uniq uint32, l *link, extra []byte) []byte {
 	s := k.s
 	has := s.parts(place, uniq, l, false)
 	start := len(b)
-	b = u64(u32(b, uint32(s.now())), k.binds[place])
+	b = u64(u32(b, uint32(now)), k.binds[place])
 	b = append(u32(b, uint32(len(extra))), extra...)
-	b = s.appendParts(b, place, l, has, delivery.Millis(s.now()))
+	b = s.appendParts(b, place, l, has, delivery.Millis(now))
 	b = s.rooms.AppendRooms(b, place)
 	if len(b) == start+coldHead && k.binds[place] == 0 {
 		return b[:start]

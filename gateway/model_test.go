@@ -77,6 +77,9 @@ func runModel(t *testing.T, seed uint64, steps int) {
 			o.Offline = log
 			o.Delivery = delivery.Default()
 			o.Delivery.PackageGap, o.Delivery.Sample, o.Delivery.GzipMin = 10*time.Minute, 0.5, 65535
+			if seed/5%2 == 0 {
+				wantKeep(t, o)
+			}
 			if seed%4 == 0 { // the log is ahead of what a link may have unacknowledged
 				o.Delivery.Window = 4
 			}
@@ -113,6 +116,8 @@ func (m *model) some() *twin {
 func (m *model) step() {
 	x := m.some()
 	switch k := m.random.IntN(25); {
+	case k == 24 && m.s.keep != nil && m.chance(2):
+		m.turn(m.crash)
 	case k == 24:
 		m.turn(m.handOver)
 	case x == nil || k < 2:

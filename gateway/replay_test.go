@@ -24,6 +24,11 @@ type logRig struct {
 
 func newLogRig(t *testing.T, change func(*gateway.Options)) *logRig {
 	t.Helper()
+	return newLogRigOf(t, way{}, change)
+}
+
+func newLogRigOf(t *testing.T, w way, change func(*gateway.Options)) *logRig {
+	t.Helper()
 	x := &logRig{m: serve(t, "", "", bindNames), log: &gateway.FakeLog{}}
 	o := options(x.m.address)
 	o.Delivery = brisk()
@@ -32,7 +37,7 @@ func newLogRig(t *testing.T, change func(*gateway.Options)) *logRig {
 	if change != nil {
 		change(&o)
 	}
-	x.rig = start(t, o)
+	x.rig = w.start(t, o)
 	return x
 }
 
