@@ -178,7 +178,7 @@ func TestPresenceGoesOn(t *testing.T) {
 func TestPresenceOutlivesTheLimits(t *testing.T) {
 	const limit = 500 * time.Millisecond // a busy machine may stand still for a good part of it
 	n := newNews()
-	b := startBoth(t, n.folk(), admin.Limits{Source: 20 * time.Millisecond, Read: limit, Write: limit, Beat: 20 * time.Millisecond})
+	b := startBoth(t, n.folk(), admin.Limits{Source: limit, Read: limit, Write: limit, Beat: 20 * time.Millisecond})
 	f := b.follow(0, "")
 	for begin := time.Now(); time.Since(begin) < 3*limit; {
 		if l, err := f.lines.ReadString('\n'); err != nil || l != "\n" {
