@@ -181,6 +181,45 @@ func TestKeeperKilled(t *testing.T) {
 	_ = unix.Close(w.Memory)
 }
 
+// There is no keeper when the gateway starts, and no listening one when its memory changes: who comes gets the last memory, and all
+// that was deposited.
+func TestAwaitKeeping(t *testing.T) {
+	socket := keeperSocket(t)
+	k, err := handover.AwaitKeeping(socket, memory(t, "first"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := k.Deposit()
+	d.Add(1, files(t, 1)[0])
+	if d.Flush() || k.Stats().Up {
+		t.Errorf("there is a keeper: %+v", k.Stats())
+	}
+	if err := k.Share(memory(t, "second"), false); err == nil {
+		t.Error("somebody has the memory")
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ran := make(chan struct{})
+	go func() { k.Run(ctx); close(ran) }()
+	p := startKeeper(t, socket)
+	until(t, "the call to add everything", func() bool { return d.Flush() })
+	d.Add(1, files(t, 1)[0])
+	d.Flush()
+	until(t, "a link", func() bool { n, _, _ := p.figures(); return n == 1 })
+	if s := k.Stats(); !s.Up || s.Renews != 1 {
+		t.Errorf("%+v", s)
+	}
+	stop()
+	<-ran
+	k.Close()
+	k, w := openKeeping(t, socket)
+	defer k.Close()
+	got := make([]byte, 10)
+	if n, err := unix.Pread(w.Memory, got, 0); err != nil || string(got[:n]) != "second" || w.Links != 1 {
+		t.Errorf("%+v with %q, %v", w, got, err)
+	}
+	_ = unix.Close(w.Memory)
+}
+
 // A keeper that stands still holds nobody up; when it moves again all is as it should be.
 func TestKeeperHangs(t *testing.T) {
 	socket := keeperSocket(t)

@@ -16,6 +16,7 @@ import (
 // How often a gateway looks for what the keeper says, or tries to find it again.
 const (
 	keepingTick  = 250 * time.Millisecond
+	quickTries   = 8               // ticks in which a keeper is looked for at each; later at each 8th
 	keepingLimit = 2 * time.Second // for one message, either way
 	takeLimit    = 10 * time.Second
 )
@@ -152,14 +153,16 @@ func (k *Keeping) Run(ctx context.Context) {
 	tick := time.NewTicker(keepingTick)
 	defer tick.Stop()
 	buf, oob := make([]byte, keeperMessage), make([]byte, unix.CmsgSpace(4*mostFiles))
-	for {
+	for tries := 0; ; {
 		if k.up.Load() {
 			if err := k.listen(buf, oob); err != nil {
 				k.up.Store(false)
 				k.log.Warn("the keeper is gone: a crash would cost the links", "error", err)
 			}
 		}
-		if !k.up.Load() && k.renew() == nil {
+		if tries++; k.up.Load() {
+			tries = 0
+		} else if (tries < quickTries || tries%quickTries == 0) && k.renew() == nil {
 			k.up.Store(true)
 		}
 		select {

@@ -50,6 +50,13 @@ func (g *kept) rewrite(old, now string) {
 	check(g.t, os.WriteFile(g.file, []byte(strings.Replace(text, old, now, 1)), 0o600))
 }
 
+// listenAt has the process of next listen by itself.
+func (g *kept) listenAt(address string) {
+	g.t.Helper()
+	g.rewrite("systemd:main", address)
+	g.s.passed = nil
+}
+
 // again starts the process, which must have ended, anew.
 func (g *kept) again() { g.gateway = startFile(g.t, g.file, g.admin, g.s) }
 

@@ -3,6 +3,7 @@
 package tests
 
 import (
+	"strings"
 	"syscall"
 	"testing"
 
@@ -42,6 +43,83 @@ func TestKeeperRestartWithOther(t *testing.T) {
 	}
 	g.wantHeld(0)
 	dial(t, g.address()).want(wire.KindWelcome)
+}
+
+// TestKeeperRestartElsewhere listens by itself after a restart, and on another port, instead of on what was passed: the links of
+// before live on, until the gateway has another address for Managers.
+func TestKeeperRestartElsewhere(t *testing.T) {
+	t.Parallel()
+	g := startKept(t, startKeeper(t, "1m"), setup{gateway: "login = \"none\"\nadvertise = \"192.0.2.1:7000\""})
+	c := dial(t, g.address())
+	c.want(wire.KindWelcome)
+	g.wantHeld(1)
+	goesOn := func() {
+		t.Helper()
+		g.again()
+		if s := g.wantKept(); s.Recovered == nil {
+			t.Errorf("%+v", s)
+		}
+		check(t, c.write(wire.AppendHeartbeat(nil)))
+		c.want(0)
+		dial(t, g.address()).want(wire.KindWelcome)
+	}
+	passed := g.s.passed
+	g.stop()
+	g.listenAt(freePort(t))
+	goesOn()
+	g.kill()
+	g.rewrite(g.address(), "systemd:main")
+	g.s.passed = passed
+	goesOn()
+
+	g.stop()
+	g.rewrite("192.0.2.1", "192.0.2.2")
+	g.again()
+	c.wantCut()
+	if n := len(g.log.lines("level=WARN", "the links of before are lost", `advertise is \"192.0.2.2:7000\" and was`)); n != 1 {
+		t.Errorf("%d warnings:\n%s", n, g.log.tail(4<<10))
+	}
+}
+
+// TestKeeperRestartWithOtherListener: without advertise the listener's address is what Managers know the links by.
+func TestKeeperRestartWithOtherListener(t *testing.T) {
+	t.Parallel()
+	g := startKept(t, startKeeper(t, "1m"), setup{gateway: `login = "none"`})
+	c := dial(t, g.address())
+	c.want(wire.KindWelcome)
+	g.wantHeld(1)
+	g.stop()
+	g.listenAt(freePort(t))
+	g.again()
+	c.wantCut()
+	if n := len(g.log.lines("level=WARN", "the links of before are lost", "systemd:main")); n != 1 {
+		t.Errorf("%d warnings:\n%s", n, g.log.tail(4<<10))
+	}
+}
+
+// TestKeeperAwaitsAGoodStart: starts that fail are no crashes, and the links wait for one that does not.
+func TestKeeperAwaitsAGoodStart(t *testing.T) {
+	t.Parallel()
+	g := startKept(t, startKeeper(t, "1m", "# the defaults"), setup{gateway: "login = \"none\"\nadvertise = \"192.0.2.1:7000\""})
+	c := dial(t, g.address())
+	c.want(wire.KindWelcome)
+	g.wantHeld(1)
+	g.kill()
+	g.listenAt(freePort(t))
+	taken := "[[listener]]\nname = \"second\"\naddress = \"" + occupied(t) + "\"\n[manager]"
+	g.rewrite("[manager]", taken)
+	for range 4 {
+		if status, _, stderr := run(t, "serve", "--config", g.file); status != 1 || !strings.Contains(stderr, "address already in use") {
+			t.Fatalf("status %d, %s", status, stderr)
+		}
+	}
+	g.rewrite(taken, "[manager]")
+	g.again()
+	if s := g.wantKept(); s.Crashes != 1 || s.Links != 1 {
+		t.Errorf("%+v", s)
+	}
+	check(t, c.write(wire.AppendHeartbeat(nil)))
+	c.want(0)
 }
 
 // TestKeeperFarewell: where links are to go, they go, keeper or not.

@@ -46,6 +46,7 @@ type carried struct {
 	Counters map[string]float64 `json:"counters"`
 
 	Keeper    string          `json:"keeper,omitempty"`    // socket of the keeper whose connection is the file keeperFile
+	Listener  string          `json:"listener,omitempty"`  // that is advertised
 	Left      bool            `json:"left,omitempty"`      // to a keeper: it was told to leave
 	Crashes   uint64          `json:"crashes,omitempty"`   // since the cold start
 	Recovered *admin.Recovery `json:"recovered,omitempty"` // the last time that links were taken back

@@ -105,6 +105,7 @@ func (i *instance) carried() *carried {
 	last := i.reports.monitor.Latest()
 	return &carried{
 		Started: i.started, Reloads: i.reloads, Exit: i.exits.Load(), Health: &last, Crashes: i.crashes, Recovered: i.recovered.Load(),
+		Listener: advertised(i.cfg),
 	}
 }
 

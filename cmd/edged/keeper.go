@@ -24,8 +24,8 @@ func keeperCommand() *cobra.Command {
 		Long: `Hold the links while the gateway is restarted after a crash.
 
 It reads [keeper] of the gateway's file, and nothing of what passes over the links. One gateway at a time, of the same user,
-leaves its links here; a gateway that dies finds them again when it comes back within keeper.hold. Three crashes within a
-minute cost the links: one of them may be the cause.`,
+leaves its links here; a gateway that dies, or is restarted, finds them again when it comes back within keeper.hold. Three
+crashes within a minute (keeper.crashes) cost the links: one of them may be the cause.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.Load(path)

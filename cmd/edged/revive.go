@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"edged/admin"
+	"edged/config"
 	"edged/gateway"
 	"edged/handover"
 )
@@ -23,6 +25,10 @@ func (i *instance) revive() *inherited {
 		k.forget(err)
 		return got
 	}
+	if now, was := advertised(i.cfg), k.found.own.Listener; now != was && i.cfg.Gateway.Advertise == "" {
+		k.forget(fmt.Errorf("[[listener]] address is %q and was %q: Managers know the links by it", now, was))
+		return got
+	}
 	revived, err := gateway.Revive(k.found.memory, k.found.links)
 	if err != nil {
 		k.forget(err)
@@ -32,19 +38,34 @@ func (i *instance) revive() *inherited {
 	return got
 }
 
+// advertised is the listener whose address a gateway advertises to which no other is told.
+func advertised(cfg *config.Config) string {
+	for _, l := range cfg.Listeners {
+		if !strings.HasPrefix(l.Address, "unix:") {
+			return l.Address
+		}
+	}
+	return ""
+}
+
 // newGateway makes the gateway. What a process that died has left is given up where it does not fit; one that lives goes on instead.
 func (i *instance) newGateway(o gateway.Options, got *inherited) error {
 	k := i.keeping
-	err := i.keptGateway(o)
-	if err != nil && got.revived {
-		k.forget(err)
-		*got, o.Inherit = inherited{}, nil
-		err = i.keptGateway(o)
-	}
-	if err == nil && got.revived {
+	why := i.keptGateway(o)
+	switch {
+	case !got.revived:
+		return why
+	case why == nil:
 		i.recover(got)
+		return nil
 	}
-	return err
+	o.Inherit = nil
+	if i.keptGateway(o) != nil {
+		return why // what was found waits for another try
+	}
+	k.forget(why)
+	*got = inherited{}
+	return nil
 }
 
 // keptGateway makes a gateway that is kept, if it is to be and can be.
