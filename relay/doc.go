@@ -55,6 +55,23 @@
 // its, may be lost with it. A Manager that was met so lately that it did not say its name yet, and to which something was sent
 // that is kept no more, counts as another one afterwards.
 //
+// # Crashes
+//
+// With Options.Rings a process may die at any instruction, and a successor goes on from shared memory (RecoverState, and what the
+// shards wrote down by Carried). A turn of a shard is one step of which all is left or nothing, and its Commit the only place where
+// something becomes true:
+//
+//	Next, Send ──> Carried ──> the shard commits (handover.Records.Commit) ──> Port.Commit ──> what was sent goes out,
+//	                                                                                   what came may be receipted
+//
+// So a Manager that gives receipts gets each item once, and so do the shards. A Downstream is receipted when every shard that got a
+// part of it has committed that (ticket.go); what comes again after a crash is left out for those shards that had (keeper.go). Until
+// a shard has committed that it knows of another Manager, or of one that is gone, nothing is sent to it nor taken from it: a crash
+// finds everything as it was before.
+//
+// What the shards cannot know is where an item for a user went before the crash: should the user's links have come to another shard
+// meanwhile, that gets it as well. What comes by an Inlet has no positions.
+//
 // # Keepalive
 //
 // A stream on which nothing arrives is probed every 10 s, so that a frozen Manager is noticed. A

@@ -323,6 +323,9 @@ func TestGoneThatIsNotCommitted(t *testing.T) {
 	}
 	k.commit(0)
 	k.crash()
+	if st := k.stats(0, 0); st.HeldBatches != 0 {
+		t.Errorf("%d batches are kept that were handed back", st.HeldBatches)
+	}
 	serve(t, listen(t, "tcp", server.address), m)
 	k.untilKind(0, 0, relay.EventUp)
 	k.commit(0)

@@ -14,7 +14,7 @@ import (
 // is of no interest, and records of Managers that are not configured.
 
 // mostNumbers bounds how many numbers a Manager may not have receipted: far more than batches can be kept.
-const mostNumbers = 1 << 20
+const mostNumbers = 1 << 17
 
 // putNote writes the note. A name that is too long for it is left out: the Manager then counts as another one after a crash.
 func (s *stream) putNote() {
