@@ -176,7 +176,7 @@ func (i *instance) open(before *handover.Predecessor) (*inherited, error) {
 		return nil, err
 	}
 	queues := i.queues() // takes its time: before the links stand still
-	if before != nil {
+	if before != nil || i.cfg.Keeper.Enabled {
 		netpoll.GrowFiles(i.mostConnections())
 	}
 	got, err := i.inherit(before)
