@@ -34,7 +34,7 @@ tune-vm: build ; tests/lab/vm --queues 4 --suite bookworm --timeout 1800 --copy 
 million: build ; tests/lab/million $(LINKS)
 
 # In throw-away Debian boxes with systemd 247, 252 and 257; needs root.
-box-test: build ; tests/lab/boxes reload && tests/lab/boxes keeper
+box-test: build ; tests/lab/boxes reload,keeper
 
 bench: ; $(GO) run ./bench/run -rounds '$(or $(ROUNDS),5)' -only '$(ONLY)' -base '$(BASE)' -json '$(JSON)'
 
