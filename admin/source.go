@@ -80,8 +80,8 @@ type KeeperStatus struct {
 type Recovery struct {
 	At    time.Time `json:"at"`
 	Crash bool      `json:"crash"` // the process before had died, and not left
-	Links int       `json:"links"` // that there were
-	Torn  int       `json:"torn"`  // of them, those that were in use when it died, and had to be closed
+	Links int       `json:"links"` // that went on
+	Torn  int       `json:"torn"`  // those that were in use when it died, and had to be closed
 }
 
 // PeopleStatus is who is here, and whether others find them.

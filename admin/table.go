@@ -96,7 +96,7 @@ func keeper(k *KeeperStatus) string {
 	if r := k.Recovered; r != nil {
 		text += fmt.Sprintf("; %s taken back at %s", count(r.Links, "link"), r.At.UTC().Format("15:04:05 UTC"))
 		if r.Torn > 0 {
-			text += fmt.Sprintf(", %s of them torn", grouped(uint64(r.Torn)))
+			text += fmt.Sprintf(", %s torn", grouped(uint64(r.Torn)))
 		}
 	}
 	return text

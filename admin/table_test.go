@@ -136,7 +136,7 @@ func TestKeeperInStatus(t *testing.T) {
 		"":              nil,
 		"ok, 0 links\n": {State: "ok"},
 		"not there, 0 links; one crash since the start\n": {State: "not there", Crashes: 1},
-		"ok, 15,000 links; 1,200 crashes since the start; 14,998 links taken back at 13:05:00 UTC, 1 of them torn\n": {
+		"ok, 15,000 links; 1,200 crashes since the start; 14,998 links taken back at 13:05:00 UTC, 1 torn\n": {
 			State: "ok", Links: 15000, Crashes: 1200, Recovered: &admin.Recovery{At: at, Crash: true, Links: 14998, Torn: 1}},
 		"ok, 1 link; 1 link taken back at 13:05:00 UTC\n": {State: "ok", Links: 1, Recovered: &admin.Recovery{At: at, Links: 1}},
 	} {

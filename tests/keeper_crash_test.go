@@ -63,9 +63,10 @@ func TestKeeperAtOnce(t *testing.T) {
 	for range 10 {
 		l.excused.Add(4)
 		g.kill()
-		kill := g.begin()
+		cmd, ended := g.begin()
 		pause(time.Duration(random.Int64N(int64(150 * time.Millisecond))))
-		kill()
+		_ = cmd.Process.Kill()
+		<-ended
 		g.again()
 		r := g.wantKept().Recovered
 		if r == nil {

@@ -3,6 +3,7 @@
 package tests
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -60,16 +61,17 @@ func (g *kept) listenAt(address string) {
 // again starts the process, which must have ended, anew.
 func (g *kept) again() { g.gateway = startFile(g.t, g.file, g.admin, g.s) }
 
-// begin starts the process and does not wait until it serves. kill must be called.
-func (g *kept) begin() (kill func()) {
+// begin starts the process and does not wait until it serves; ended is closed when it has ended.
+func (g *kept) begin() (cmd *exec.Cmd, ended <-chan struct{}) {
 	g.t.Helper()
-	cmd := exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$0" serve --config "$1"`, edged, g.file)
-	cmd.Env = append(os.Environ(), "LISTEN_FDS=1", "LISTEN_FDNAMES="+g.s.names)
+	cmd = exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$0" serve --config "$1"`, cmp.Or(g.s.binary, edged), g.file)
+	cmd.Env = append(append(os.Environ(), "LISTEN_FDS=1", "LISTEN_FDNAMES="+g.s.names), g.s.env...)
 	cmd.ExtraFiles, cmd.Stderr = g.s.passed, g.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	ended := make(chan struct{})
-	check(g.t, spawn(cmd, ended))
-	return func() { killProcess(cmd); close(ended) }
+	over := make(chan struct{})
+	check(g.t, spawn(cmd, over))
+	go func() { _ = cmd.Wait(); close(over) }()
+	return cmd, over
 }
 
 // crash kills the process and starts it again. It says how many links were torn.

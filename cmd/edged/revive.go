@@ -90,7 +90,7 @@ func (i *instance) keptGateway(o gateway.Options) (err error) {
 // recover goes on as a process that died or left.
 func (i *instance) recover(got *inherited) {
 	i.goOn(&got.own)
-	r := &admin.Recovery{At: time.Now(), Crash: !got.own.Left, Links: i.gateway.Links()}
+	r := &admin.Recovery{At: time.Now(), Crash: !got.own.Left}
 	if i.recovered.Store(r); r.Crash {
 		i.crashes++
 	}
@@ -107,8 +107,10 @@ func (i *instance) settled() {
 	st, _ := i.gateway.Stats(ctx) // a reactor that does not answer is left out
 	r := *i.recovered.Load()
 	for n := range st.Shards {
+		r.Links += int(st.Shards[n].Restored)
 		r.Torn += int(st.Shards[n].Ended[gateway.EndTorn])
 	}
+	r.Links -= r.Torn
 	i.recovered.Store(&r)
 	i.log.Info("took the links back", "links", r.Links, "torn", r.Torn, "crashed", r.Crash)
 }
