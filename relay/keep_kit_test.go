@@ -1,6 +1,7 @@
 package relay_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -101,6 +102,30 @@ func (k *kept) crash() {
 		k.commit(i)
 	}
 	_ = old.Close()
+}
+
+// upgrade begins the next process as a hand-over does. All its shards do their first turn.
+func (k *kept) upgrade() {
+	k.t.Helper()
+	ctx, cancel := limit()
+	defer cancel()
+	if err := errors.Join(k.relay.Hold(ctx), k.relay.Freeze(ctx)); err != nil {
+		k.t.Fatal(err)
+	}
+	state, err := k.relay.AppendState(nil, relay.StateVersion)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	if n := k.relay.StateSize(); n < len(state) {
+		k.t.Errorf("expected are %d bytes, it has %d", n, len(state))
+	}
+	kill(k.relay)
+	shards := len(k.records)
+	k.carried, k.fresh = map[[2]int]relay.Carried{}, map[[2]int]relay.Carried{}
+	k.live(k.t, shards, &relay.Inheritance{Version: relay.StateVersion, State: state, Resumed: true})
+	for i := range shards {
+		k.commit(i)
+	}
 }
 
 // up waits until the first Manager has said its name to some shards.

@@ -92,6 +92,36 @@ func TestRepeatsAfterACrash(t *testing.T) {
 	same(t, k.got(2, 1), []string{"h"})
 }
 
+// An upgrade before the Manager came back, and a crash after it, change nothing about that.
+func TestUpgradeSoonAfterACrash(t *testing.T) {
+	m := newManager(t, "m")
+	server := start(t, m)
+	k := newKept(t, 2, nil, server.address)
+	k.up(0, 1)
+	m.push(0, item(0, "a"), item(1, "b"), item(0, "c"))
+	same(t, k.got(0, 2), []string{"a", "c"})
+	k.send(0, 0, "one")
+	k.commit(0)
+	m.untilPayloads(0, 1)
+	server.kill()
+	k.until(0, 0, "its end", func(s relay.StreamStats) bool { return s.State == relay.StateDown })
+	k.send(0, 0, "two")
+	k.commit(0)
+	k.crash()
+	k.upgrade()
+	k.upgrade()
+	k.crash()
+	serve(t, listen(t, "tcp", server.address), m)
+	same(t, k.got(1, 1), []string{"b"})
+	k.until(0, 0, "what was left out", func(s relay.StreamStats) bool { return s.Done == 2 })
+	k.commit(1)
+	m.push(0, item(0, "d"))
+	same(t, k.got(0, 1), []string{"d"})
+	k.commit(0)
+	m.until(0, "the receipts", func(b *book) bool { return b.receipt == 2 })
+	same(t, m.untilPayloads(0, 2), []string{"one", "two"})
+}
+
 // What was for a Manager that was replaced is handed back once more where the turn that took it was not committed, and nothing
 // of it went out meanwhile.
 func TestNewsThatIsNotCommitted(t *testing.T) {

@@ -44,6 +44,9 @@ const (
 func (r *Relay) StateSize() (n int) {
 	for _, s := range r.streams {
 		n += len(s.address) + 256 + int(s.out.bytes.Load())
+		if s.keeper.ring != nil {
+			n += 16 * len(r.ports) // before
+		}
 	}
 	return n + 256*len(r.absent)
 }

@@ -135,6 +135,25 @@ func TestStatesOfOldVersionsLoad(t *testing.T) {
 	}
 }
 
+// A predecessor's version can be written as long as it can be read.
+func TestStatesOfOldVersionsAreWritten(t *testing.T) {
+	r := golden(t)
+	stateOf(t, r)
+	for v := OldestState; v <= StateVersion; v++ {
+		got, err := r.AppendState(nil, v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := os.ReadFile(fmt.Sprintf("testdata/state.v%d", v))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("version %d is\n%x\nwant\n%x", v, got, want)
+		}
+	}
+}
+
 // What is addressed to a Manager that is not configured is the shard's. Its numbering waits for its return.
 func TestOrphansAndTheirManagersReturn(t *testing.T) {
 	state := stateOf(t, golden(t))
