@@ -23,9 +23,11 @@ type costs struct {
 	cast    *cast
 }
 
-func newCosts(t testing.TB) *costs {
+func newCosts(t testing.TB) *costs { return newCostsOf(t, func(o *Options) { o.Keep = nil }) }
+
+func newCostsOf(t testing.TB, change func(*Options)) *costs {
 	log := &FakeLog{}
-	c := &costs{log: log, bench: newBenchOf(t, 1, func(o *Options) { o.Offline, o.Config.LinkRate = log, 0 })}
+	c := &costs{log: log, bench: newBenchOf(t, 1, func(o *Options) { o.Offline, o.Config.LinkRate = log, 0; change(o) })}
 	conn, name := c.dial()
 	go func() { _, _ = io.Copy(io.Discard, conn) }()
 	c.name = name
@@ -162,7 +164,7 @@ func BenchmarkPushes(b *testing.B) {
 func BenchmarkCast(b *testing.B) {
 	const members = 1000
 	c := newBenchOf(b, 1, func(o *Options) {
-		o.Config.Capacity, o.Slow = 2*members, DefaultSlow()
+		o.Config.Capacity, o.Slow, o.Keep = 2*members, DefaultSlow(), nil
 		o.Slow.Data = "refuse"
 	})
 	c.on(func() {

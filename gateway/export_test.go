@@ -103,3 +103,21 @@ func (s *shard) die(kept map[uint64]int, own []int) []int {
 
 // Memory returns what the gateway writes down.
 func (g *Gateway) Memory() *handover.Memory { return g.kept.Memory }
+
+// watched is a port whose shard is looked at after each turn.
+type watched struct {
+	port
+	look func()
+}
+
+func (w *watched) Commit() {
+	w.port.Commit()
+	w.look()
+}
+
+// WatchKept has fail called when what is written down is not what the gateway has. It comes before Start.
+func (g *Gateway) WatchKept(fail func(format string, args ...any)) {
+	for _, s := range g.shards {
+		s.port = &watched{s.port, func() { s.keep.check(fail) }}
+	}
+}

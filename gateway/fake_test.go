@@ -131,7 +131,10 @@ func newBenchOf(t testing.TB, managers int, change func(*Options)) *bench {
 		Log: slog.New(slog.DiscardHandler)}
 	o.Config.Reactors, o.Config.Capacity = 1, 1000
 	o.Listeners[0].Address = "127.0.0.1:0"
-	change(&o)
+	o.Keep = &Keep{}
+	if change(&o); o.Keep != nil {
+		wantKeep(t, &o)
+	}
 	g, err := New(o)
 	if err != nil {
 		t.Fatal(err)

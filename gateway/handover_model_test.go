@@ -91,6 +91,9 @@ func (m *model) compareStates(before, after []byte) {
 		case recordLink:
 			for _, r := range [][]byte{a, b} {
 				flags := linkFlags(binary.LittleEndian.Uint16(r[1+16:])) &^ replaying
+				if r[linkHead]&hasOrders == 0 {
+					flags &^= unsynced // there is nothing to store any more
+				}
 				binary.LittleEndian.PutUint16(r[1+16:], uint16(flags))
 				clear(r[1+44 : 1+48])          // the deadline
 				r[linkHead] &^= byte(outlived) // such a link ends in the first turn

@@ -187,6 +187,7 @@ func (g *Gateway) load() error {
 // join does what concerns all shards together.
 func (g *Gateway) join() {
 	outlived, lost := g.settleRivals(), 0
+	g.past.casts.finishPast(len(g.shards))
 	for _, s := range g.shards {
 		g.links.Add(int64(s.links.Len()))
 		outlived = append(outlived, s.takeover.outlived...)

@@ -1,13 +1,16 @@
 package gateway
 
 import (
+	"bytes"
+	"sync"
+
 	"edged/handover"
 	"edged/relay"
 )
 
 // A walk is a record, by its number modulo maxWalks, as more there never are at a time. Hot bytes: number (u64), has it begun,
-// where it goes on (u32), links that had it so far (u64). Cold bytes: is it for everyone, the room (text), and of each cast the
-// Manager from whom it came (u16, 65535: none), its length (u32) and the item.
+// where it goes on (u32), links that had it so far (u64). Cold bytes: is it for everyone, the room (text), and of each cast its
+// number (u64), which it has in all shards, the Manager from whom it came (u16, 65535: none), its length (u32) and the item.
 
 // keptWalks is which of them there are records of.
 type keptWalks struct{ from uint64 } // none below
@@ -54,7 +57,7 @@ func (w *walk) appendPlace(b []byte) []byte {
 func (w *walk) appendCasts(b []byte) []byte {
 	b = text(yesNo(b, w.everyone), w.room)
 	for _, c := range w.casts {
-		b = u32(u16(b, uint16(c.origin)), uint32(len(c.raw)))
+		b = u32(u16(u64(b, c.number), uint16(c.origin)), uint32(len(c.raw)))
 		b = append(b, c.raw...)
 	}
 	return b
@@ -88,8 +91,7 @@ func appendKeptWalks(b []byte, r *handover.Records, y *keepLayout) []byte {
 	return b
 }
 
-// loadWalk has a walk go on. Nobody is told any more that its casts were for nobody: that other shards had done their part is
-// not known.
+// loadWalk has a walk go on.
 func (s *shard) loadWalk(in *input, x *legacy) {
 	a := &s.casting
 	w := &walk{number: in.u64(), begun: in.flag(), at: int(in.u32()), links: int64(in.u64())}
@@ -99,10 +101,11 @@ func (s *shard) loadWalk(in *input, x *legacy) {
 		return
 	}
 	for len(in.rest) > 0 && !in.bad {
-		origin, item := x.origin(int(in.u16())), in.bytes(int(in.u32()))
-		if c, ok := s.g.newCast(origin, item).(*cast); ok && !in.bad && c.fault == 0 {
-			c.left.Store(1)
-			c.links.Store(1)
+		number, origin, item := in.u64(), x.origin(int(in.u16())), in.bytes(int(in.u32()))
+		if in.bad {
+			break
+		}
+		if c := s.g.castAgain(number, origin, item); c != nil {
 			a.add(w, c)
 		}
 	}
@@ -110,6 +113,43 @@ func (s *shard) loadWalk(in *input, x *legacy) {
 	if len(w.casts) > 0 {
 		a.walks = append(a.walks, w)
 		w.shut = true
+	}
+}
+
+// pastCasts is the casts that some shards are not through with, by their numbers.
+type pastCasts struct {
+	sync.Mutex
+	all map[uint64]*cast
+}
+
+// castAgain reads a cast for one shard more. It may be called for all shards at a time.
+func (g *Gateway) castAgain(number uint64, origin int, item []byte) *cast {
+	p := &g.past.casts
+	p.Lock()
+	defer p.Unlock()
+	if c := p.all[number]; c != nil && c.origin == origin && bytes.Equal(c.raw, item) {
+		c.left.Add(1)
+		return c
+	}
+	c, ok := g.newCast(origin, item).(*cast)
+	if !ok || c.fault != 0 {
+		return nil
+	}
+	if p.all == nil {
+		p.all = map[uint64]*cast{}
+	}
+	p.all[number] = c
+	c.left.Store(1)
+	return c
+}
+
+// finishPast has nobody told that a cast was for nobody, where some shards are through with it, or have it still to come: for how
+// many links it was there is not known.
+func (p *pastCasts) finishPast(shards int) {
+	for _, c := range p.all {
+		if int(c.left.Load()) < shards {
+			c.links.Store(1)
+		}
 	}
 }
 

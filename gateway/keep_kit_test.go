@@ -49,12 +49,12 @@ func kept(t testing.TB, o gateway.Options) gateway.Options {
 func (w way) start(t *testing.T, o gateway.Options) *rig {
 	t.Helper()
 	if !w.kept {
-		return start(t, o)
+		return startAs(t, o)
 	}
 	whole := make(chan struct{})
 	o = kept(t, o)
 	o.Keep.Whole = func() { close(whole) }
-	r := start(t, o)
+	r := startAs(t, o)
 	r.way = w
 	await(t, whole)
 	return r
@@ -102,6 +102,7 @@ func revive(t *testing.T, left *handover.Memory, fds map[uint64]int, o gateway.O
 	if err != nil {
 		return nil, err
 	}
+	g.WatchKept(t.Errorf)
 	next := &rig{Gateway: g, t: t, way: way{"crash", true, true}}
 	t.Cleanup(next.stop)
 	g.Start()

@@ -16,6 +16,7 @@ import (
 // wantKeep has a bench keep what its shard has.
 func wantKeep(t testing.TB, o *Options) {
 	t.Helper()
+	o.Keep = nil
 	g, err := KeepGeometry(*o)
 	if err != nil {
 		t.Fatal(err)
@@ -28,29 +29,24 @@ func wantKeep(t testing.TB, o *Options) {
 	o.Keep = &Keep{Memory: m}
 }
 
-// keepAnew gives the shard new memory, in which there is room for what is held for the fake Managers. On the shard's thread, or
+// keepAnew gives the shards new memory, in which there is room for what is held for the fake Managers. On the shard's thread, or
 // before there is one.
 func (b *bench) keepAnew() {
 	cfg := b.managersConfig()
-	y := layoutOf(1, b.s.links.Cap(), cfg)
+	y := layoutOf(len(b.g.shards), b.s.links.Cap(), cfg)
 	m, err := handover.NewMemory(y.geometry(cfg))
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.memories = append(b.memories, m)
 	b.g.managerAddresses = cfg.Addresses
-	binds := map[uint32]uint64{}
-	if old := b.s.keep; old != nil {
-		for place, n := range old.binds {
-			binds[uint32(place)] = n
-		}
-	}
 	last := b.g.kept.binds.Load()
 	b.g.kept = &kept{Keep: Keep{Memory: m}, layout: y}
 	b.g.kept.binds.Store(last)
-	b.s.keep = newKeeping(b.s, b.s.links.Cap())
-	for place, n := range binds {
-		b.s.keep.binds[place] = n
+	for _, s := range b.g.shards {
+		old := s.keep
+		s.keep = newKeeping(s, s.links.Cap())
+		copy(s.keep.binds, old.binds)
 	}
 	b.port.commit = b.checkKept
 }
@@ -79,7 +75,7 @@ func (k *keeping) check(fail func(format string, args ...any)) {
 		hot, cold, err := k.records.Get(k.links+int(place), nil, nil)
 		if err != nil {
 			fail("place %d: %v", place, err)
-			continue
+			return
 		}
 		l, uniq := s.links.At(place)
 		if l == nil {
@@ -93,7 +89,11 @@ func (k *keeping) check(fail func(format string, args ...any)) {
 		}
 		k.conn = s.loop.AppendConn(k.conn[:0], l.conn)
 		want := k.appendHot(nil, keptLink, place, uniq, l)
-		if known := s.managers.of(l).known; binary.LittleEndian.Uint16(hot[10:]) != known {
+		known := uint16(0)
+		if len(s.managers.list) > 0 {
+			known = s.managers.of(l).known
+		}
+		if binary.LittleEndian.Uint16(hot[10:]) != known {
 			hot[6] &^= byte(announced)
 			binary.LittleEndian.PutUint16(hot[10:], known)
 		}
@@ -121,13 +121,15 @@ func (k *keeping) check(fail func(format string, args ...any)) {
 	}
 }
 
-// crash has another shard go on with what this one has written down, in its place. On the shard's thread, at the beginning of a
-// turn: what it did in that would be lost, and its loop is not.
+// crash has another shard go on with what this one has written down, in its place. On the shard's thread, after turns in which
+// some operations have begun; what is sent in them has not left the loop, which stays.
 func (m *model) crash() {
 	s, y := m.s, &m.g.kept.layout
-	if len(s.keep.dirty) > 0 || !s.keep.whole {
-		return
+	if len(m.twins) > 0 {
+		m.rush()
 	}
+	s.keep.markAll()
+	s.keep.endTurn(nil)
 	fds := map[uint64]int{}
 	s.links.Each(0, s.links.Cap(), func(place, uniq uint32, _ *link) { fds[s.keyOf(place, uniq)] = 1 })
 	left := reviveShard(m.g.kept.Memory, 0, fds)
@@ -143,13 +145,14 @@ func (m *model) crash() {
 	x := newShard(m.g, s.loop, s.links.Cap())
 	x.port, x.managers = m.port, newManagers(len(m.port.managers))
 	x.casting.perTurn, x.casting.atOnce, x.replays.retry = s.casting.perTurn, s.casting.atOnce, s.replays.retry
-	m.g.shards[0] = x
+	m.g.shards[0], m.g.past = x, &past{}
 	if err := x.load(left.section, func(was int) int { return was }); err != nil {
 		m.Error(err)
 		return
 	}
 	outlived := m.g.settleRivals()
-	m.g.shards[0] = s
+	m.g.past.casts.finishPast(1)
+	m.g.shards[0], m.g.past = s, nil
 	if t := x.takeover; len(t.lost)+len(t.bare)+len(t.torn) > 0 || walks != len(x.casting.walks) {
 		m.Errorf("lost %v, bare %v, torn %v, %d of %d walks", t.lost, t.bare, t.torn, len(x.casting.walks), walks)
 	}

@@ -73,8 +73,8 @@ func (k *keeping) writeHead() {
 	s := k.s
 	k.hot = u32(k.all.layout.append(u16(k.hot[:0], keepVersion)), s.links.Start())
 	b := s.appendHead(k.cold[:0])
-	for i, address := range s.g.managerAddresses {
-		b = record(b, recordManager, func(b []byte) []byte { return s.managers.list[i].appendState(b, address) })
+	for i := range s.managers.list {
+		b = record(b, recordManager, func(b []byte) []byte { return s.managers.list[i].appendState(b, s.g.managerAddresses[i]) })
 	}
 	b = record(b, recordKnown, func(b []byte) []byte {
 		for i := range s.managers.list {

@@ -209,6 +209,7 @@ type people struct {
 
 	// Shared.
 	malformed atomic.Uint64 // items for rooms or everyone that are none
+	casts     atomic.Uint64 // counts them
 	orders    orders
 	desk      desk // goroutines that speak with Redis for the shards
 }

@@ -44,7 +44,13 @@ func options(managers ...string) gateway.Options {
 	return o
 }
 
+// What it has is written down and looked at after each turn.
 func start(t *testing.T, o gateway.Options) *rig {
+	t.Helper()
+	return startAs(t, kept(t, o))
+}
+
+func startAs(t *testing.T, o gateway.Options) *rig {
 	t.Helper()
 	if err := o.Config.Validate(); err != nil {
 		t.Fatal(err)
@@ -54,6 +60,9 @@ func start(t *testing.T, o gateway.Options) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{Gateway: g, t: t}
+	if o.Keep != nil {
+		g.WatchKept(t.Errorf)
+	}
 	g.Start()
 	t.Cleanup(r.stop)
 	return r

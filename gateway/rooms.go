@@ -15,7 +15,8 @@ import (
 // goroutine that received it; each shard walks over its own links.
 type cast struct {
 	// Static after newCast.
-	origin int // Manager
+	number uint64 // of all casts
+	origin int    // Manager
 	raw    []byte
 	item   batch.DownItem // of raw
 	letter letter
@@ -29,7 +30,7 @@ type cast struct {
 
 // newCast reads an item for a room or everyone; nil if it is none. Any goroutine may call it.
 func (g *Gateway) newCast(origin int, item []byte) any {
-	c := &cast{origin: origin, raw: bytes.Clone(item)}
+	c := &cast{number: g.casts.Add(1), origin: origin, raw: bytes.Clone(item)}
 	if batch.ParseDownItem(c.raw, &c.item) != nil {
 		g.malformed.Add(1)
 		return nil

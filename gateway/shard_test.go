@@ -301,9 +301,19 @@ func TestNoAllocationOnTheWay(t *testing.T) {
 
 // TestFewAllocationsInAll counts those of the whole process while messages go through a socket, up and down.
 func TestFewAllocationsInAll(t *testing.T) {
-	b := newBench(t, 1, func(c *Config) { c.LinkRate = 0 })
+	for _, kept := range []bool{false, true} {
+		t.Run(fmt.Sprint("kept=", kept), func(t *testing.T) { testFewAllocations(t, kept) })
+	}
+}
+
+func testFewAllocations(t *testing.T, kept bool) {
+	b := newBenchOf(t, 1, func(o *Options) {
+		if o.Config.LinkRate = 0; !kept {
+			o.Keep = nil
+		}
+	})
 	conn, name := b.dial()
-	b.on(func() { b.port.recycle = true })
+	b.on(func() { b.port.recycle, b.port.commit = true, nil })
 	var hot []byte
 	for range 32 {
 		hot = wire.Append(hot, wire.KindData, make([]byte, 64))

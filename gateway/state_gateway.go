@@ -114,7 +114,8 @@ type past struct {
 	inlets    []relay.InletStats
 
 	claim   func(fd int) error
-	revival *revival           // nil: it handed over
+	revival *revival // nil: it handed over
+	casts   pastCasts
 	shards  []handover.Section // in their order, like loops
 	loops   []handover.Section
 	relay   handover.Section

@@ -137,7 +137,7 @@ func TestNotStoredBeforeItArrived(t *testing.T) {
 // TestSyncSlices: many links at once are not stored in one turn, and all of them are.
 func TestSyncSlices(t *testing.T) {
 	log := &FakeLog{}
-	b := newBenchOf(t, 1, func(o *Options) { o.Offline, o.Config.Capacity = log, 5000 })
+	b := newBenchOf(t, 1, func(o *Options) { o.Offline, o.Config.Capacity, o.Keep = log, 5000, nil })
 	const n = 3000
 	b.on(func() {
 		for i := range n {
