@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +20,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // setup says how a gateway is to be configured; the zero value is one reactor on a free port of 127.0.0.1, without a Manager.
@@ -139,13 +142,17 @@ func startFile(t *testing.T, file, admin string, s setup) *gateway {
 }
 
 // spawn starts a process that the kernel ends with us. It ties that to the thread that started it (prctl(2), PR_SET_PDEATHSIG), and
-// threads end, such as those of a swarm in this process: so one is kept until the process has ended.
+// threads end, such as those of a swarm in this process: so one is kept until the process has ended. The links of that swarm are not
+// for the process: netpoll makes them so that a successor inherits them.
 func spawn(cmd *exec.Cmd, ended <-chan struct{}) error {
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		err := cmd.Start()
+		err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
+		if err == nil {
+			err = cmd.Start()
+		}
 		if started <- err; err == nil {
 			<-ended
 		}
