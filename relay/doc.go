@@ -69,8 +69,9 @@
 // a shard has committed that it knows of another Manager, or of one that is gone, nothing is sent to it nor taken from it: a crash
 // finds everything as it was before.
 //
-// What the shards cannot know is where an item for a user went before the crash: should the user's links have come to another shard
-// meanwhile, that gets it as well. What comes by an Inlet has no positions.
+// What nobody knows is where an item for a user went before the crash. Should the user have come to another shard since, that gets
+// it or not, as it had got further in the batch or not; should nobody have the user any more, the item is found to be for nobody
+// once more. What comes by an Inlet has no positions.
 //
 // # Keepalive
 //

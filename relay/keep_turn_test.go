@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -90,6 +91,34 @@ func TestRepeatsAfterACrash(t *testing.T) {
 	m.until(0, "both receipts", func(b *book) bool { return b.receipt == 2 })
 	m.push(0, item(2, "h"))
 	same(t, k.got(2, 1), []string{"h"})
+}
+
+// An item for a user whose link did not outlive the crash comes back as one for nobody, however far that shard had got.
+func TestUserIsGoneAfterACrash(t *testing.T) {
+	m := newManager(t, "m")
+	var gone atomic.Bool
+	users := func(o *relay.Options) {
+		o.UserShards = func(_, _ []byte) relay.Shards {
+			if gone.Load() {
+				return relay.Shards{}
+			}
+			return relay.Shards{1 << 1}
+		}
+	}
+	k := newKept(t, 2, users, start(t, m).address)
+	k.up(0, 1)
+	it := item(0, "for the user")
+	it.Target = &edgedpb.DownItem_User{User: "user"}
+	m.push(0, it, item(0, "a"), item(1, "b"))
+	same(t, k.got(0, 1), []string{"a"})
+	k.commit(0)
+	same(t, k.got(1, 2), []string{"for the user", "b"})
+	gone.Store(true)
+	k.crash()
+	same(t, k.got(0, 1), []string{"for the user"})
+	same(t, k.got(1, 1), []string{"b"})
+	k.commit(0, 1)
+	m.until(0, "the receipt", func(b *book) bool { return b.receipt == 1 })
 }
 
 // An upgrade before the Manager came back, and a crash after it, change nothing about that.

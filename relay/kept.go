@@ -37,7 +37,6 @@ type kept struct {
 
 	// Owned by the shard's thread.
 	fresh  list   // sent in the open turn
-	end    uint64 // of the last entry
 	barred bool   // it says that all before it was handed back, or there is none
 	barAt  uint64 // where that one ends
 	news   int32  // events with lost batches that were taken in the open turn
@@ -90,7 +89,6 @@ func (k *kept) append(piece []byte) (at, end uint64) {
 	if !ok {
 		panic(fmt.Sprintf("relay: no room for %d bytes in a ring with %d", len(piece), k.ring.Free()))
 	}
-	k.end = end
 	return at, end
 }
 

@@ -37,6 +37,7 @@ type splitter struct {
 	item    uint32     // number of the item that is being taken apart
 	parts   []*inbound // one for each shard while the batch is taken apart
 	head    batch.DownHead
+	nobody  bool // the item is for a user whom no shard has
 	set     Shards
 	left    int    // items left out
 	again   int    // items left out because a predecessor had carried them out, once for each shard
@@ -139,6 +140,7 @@ func (s *splitter) takeApart(b []byte) (n int) {
 // judge says where an item goes.
 func (s *splitter) judge(item []byte) int {
 	h := &s.head
+	s.nobody = false
 	if batch.ParseDownHead(item, h) != nil {
 		return s.self // where it is found to be malformed
 	}
@@ -177,6 +179,7 @@ func (s *splitter) usersShards(user, device []byte) int {
 	s.set.Union(s.options.UserShards(user, device))
 	first := s.set.Next(0)
 	if first < 0 {
+		s.nobody = true
 		return s.self
 	}
 	if s.set.Next(first+1) < 0 {
@@ -275,9 +278,10 @@ func (s *splitter) follow(in *inbound) {
 	}
 }
 
-// done says that a predecessor had carried out the item for a shard.
+// done says that a predecessor had carried out the item for a shard. One for a user whom nobody has now was another shard's
+// perhaps, and torn off with the user's link: rather than nobody, the Manager is told twice.
 func (s *splitter) done(shard int) bool {
-	if s.before == nil || !s.before.shards[shard].covers(s.ticket.position, s.item) {
+	if s.before == nil || s.nobody || !s.before.shards[shard].covers(s.ticket.position, s.item) {
 		return false
 	}
 	s.again++
