@@ -34,7 +34,6 @@ const (
 	AmidTurn     Moment = iota // links were read, and what came from Managers was not carried out
 	BeforeCommit               // what was written to links has been sent
 	AfterCommit                // and nothing has gone to Managers
-	Moments
 )
 
 // dying is a port whose shard does not outlive its turn.

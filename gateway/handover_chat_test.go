@@ -291,7 +291,7 @@ func TestChatOverCrashes(t *testing.T) {
 	}
 	for range rounds {
 		seed := rand.Uint64()
-		t.Run(fmt.Sprint(seed), func(t *testing.T) { chatOverHandOvers(t, way{kept: true, crash: true}, seed) })
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { chatOverHandOvers(t, way{kept: true, crash: true, torn: true}, seed) })
 	}
 }
 

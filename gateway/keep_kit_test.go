@@ -16,12 +16,13 @@ type way struct {
 	name  string
 	kept  bool // what it has is written down
 	crash bool // it is killed, and that is all there is
+	torn  bool // also when output has been sent and nothing is committed
 }
 
 // eachWay runs a test of what goes on in a successor with both ways.
 func eachWay(t *testing.T, test func(t *testing.T, w way)) {
 	t.Parallel()
-	for _, w := range []way{{"hand-over", false, false}, {"hand-over when kept", true, false}, {"crash", true, true}} {
+	for _, w := range []way{{name: "hand-over"}, {name: "hand-over when kept", kept: true}, {name: "crash", kept: true, crash: true}} {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
 			test(t, w)
@@ -72,11 +73,19 @@ func await(t testing.TB, done chan struct{}) {
 // crash kills a gateway and has another one go on with its links.
 func (r *rig) crash(o gateway.Options) (*rig, error) {
 	r.t.Helper()
-	moment := gateway.Moment(rand.IntN(int(gateway.Moments)))
+	moments := []gateway.Moment{gateway.AmidTurn, gateway.AfterCommit, gateway.BeforeCommit}
+	if !r.way.torn {
+		moments = moments[:2]
+	}
+	moment := moments[rand.IntN(len(moments))]
 	r.t.Log("crash at moment ", moment)
 	fds := r.Crash(moment)
 	r.gone = true
-	return revive(r.t, r.Memory(), fds, o)
+	next, err := revive(r.t, r.Memory(), fds, o)
+	if err == nil {
+		next.way = r.way
+	}
+	return next, err
 }
 
 // revive makes a gateway of what another one has left, and starts it.
@@ -103,7 +112,7 @@ func revive(t *testing.T, left *handover.Memory, fds map[uint64]int, o gateway.O
 		return nil, err
 	}
 	g.WatchKept(t.Errorf)
-	next := &rig{Gateway: g, t: t, way: way{"crash", true, true}}
+	next := &rig{Gateway: g, t: t}
 	t.Cleanup(next.stop)
 	g.Start()
 	await(t, whole)
