@@ -204,10 +204,13 @@ func TestFare(t *testing.T) {
 			return nil
 		})
 	}()
-	for range 3 {
+	for good := 0; good < 3; {
 		select {
 		case line := <-told:
-			if !strings.HasPrefix(line, "STATUS=0 links") || !strings.HasSuffix(line, " WATCHDOG=1") {
+			switch {
+			case strings.HasPrefix(line, "STATUS=0 links") && strings.HasSuffix(line, " WATCHDOG=1"):
+				good++
+			case line != "STATUS=a reactor does not answer": // which is so on a busy machine, in these 5 ms
 				t.Errorf("%q", line)
 			}
 		case <-time.After(patience):
