@@ -89,6 +89,9 @@ func (r *rig) total() (sum gateway.ShardStats) {
 	for _, s := range st.Shards {
 		sum.Opened += s.Opened
 		sum.Restored += s.Restored
+		sum.Unkept += s.Unkept
+		sum.Keep.Links += s.Keep.Links
+		sum.Keep.Deposit.Added += s.Keep.Deposit.Added
 		sum.Links += s.Links
 		sum.Waiting += s.Waiting
 		sum.Sessions += s.Sessions
