@@ -53,13 +53,19 @@ func (d *dying) Carried(each func(stream int, seq uint64, index uint32)) {
 func (d *dying) Commit() { d.die() }
 
 // Crash ends what of a gateway would end with its process, which is killed: its reactors at some moment of a turn. It returns
-// what a keeper would have of its links.
-func (g *Gateway) Crash(at Moment) map[uint64]int {
+// what a keeper would have of its links. between happens when the first shard is dead, and the others are not.
+func (g *Gateway) Crash(at Moment, between ...func()) map[uint64]int {
 	g.group.StopAccepting()
 	kept, own := map[uint64]int{}, []int{}
 	var mu sync.Mutex
 	var dead sync.WaitGroup
-	for _, s := range g.shards {
+	for i, s := range g.shards {
+		for _, f := range between {
+			if i == 1 {
+				dead.Wait()
+				f()
+			}
+		}
 		dead.Add(1)
 		die := func() {
 			defer dead.Done()

@@ -14,6 +14,7 @@ import (
 	"edged/gateway"
 	"edged/handover"
 	"edged/linkpool"
+	"edged/wire"
 )
 
 // keeper is a real one, and a gateway's side of it.
@@ -299,4 +300,62 @@ func TestStraysAreClosed(t *testing.T) {
 		t.Errorf("%d devices", n)
 	}
 	next.balanced()
+}
+
+// TestRivals: where a crash comes between a bind and the end of the link that was the device's before, the later one stays.
+func TestRivals(t *testing.T) {
+	t.Parallel()
+	for _, turned := range []bool{false, true} { // the shards are read at the same time
+		t.Run(fmt.Sprint(turned), func(t *testing.T) {
+			t.Parallel()
+			m := serve(t, "", "", bindNames)
+			o := options(m.address)
+			o.Config.Reactors = 2
+			r := way{kept: true, crash: true}.start(t, o)
+			var on [2]*client
+			for i := 0; on[0] == nil || on[1] == nil; i++ {
+				c := r.loginAs(fmt.Sprint("user", i, "/phone"))
+				shard, _ := linkpool.Place(c.ref().Index)
+				on[shard] = c
+			}
+			before, after := on[0], on[1]
+			if turned {
+				after.send(wire.KindHello, "ann/phone")
+				eventually(t, "it is bound", func() bool { return r.shardOf("ann", "phone") == 1 })
+			}
+			before.send(wire.KindHello, "ann/phone")
+			eventually(t, "it is bound", func() bool { return r.shardOf("ann", "phone") == 0 })
+			if turned {
+				after.bye(wire.ByeReplaced)
+				after = r.loginAs("zoe/phone")
+				for s, _ := linkpool.Place(after.ref().Index); s != 1; s, _ = linkpool.Place(after.ref().Index) {
+					after = r.loginAs("zoe/phone")
+				}
+			}
+			fds := r.Crash(gateway.AmidTurn, func() {
+				after.send(wire.KindHello, "ann/phone")
+				eventually(t, "the other one is bound", func() bool { return r.shardOf("ann", "phone") == 1 })
+			})
+			r.gone = true
+			next, err := revive(t, r.Memory(), fds, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			before.bye(wire.ByeReplaced)
+			after.beat()
+			if next.shardOf("ann", "phone") != 1 {
+				t.Error("the directory has another one")
+			}
+			next.balanced()
+		})
+	}
+}
+
+// shardOf is the shard of a device's link, -1 for none.
+func (r *rig) shardOf(user, device string) int {
+	l, ok := r.Directory().Link([]byte(user), []byte(device))
+	if !ok {
+		return -1
+	}
+	return l.Shard
 }
