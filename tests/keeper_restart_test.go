@@ -19,6 +19,8 @@ func TestKeeperRestart(t *testing.T) {
 	l := startNumbered(t, g.address(), 500)
 	for range 4 { // more than the crashes that would cost the links
 		g.stop()
+		g.again() // and at once
+		g.stop()
 		g.again()
 		if s := g.wantKept(); s.Recovered == nil || s.Recovered.Crash || s.Recovered.Torn != 0 || s.Crashes != 0 {
 			t.Errorf("after a restart: %+v, %+v", s, s.Recovered)

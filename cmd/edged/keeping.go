@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,9 +28,9 @@ type keeping struct {
 	memory  *handover.Memory  // that this gateway writes
 	dropped uint64            // links that the keeper had let go of before this process came
 
-	found  left        // until share
-	goesOn bool        // there are links from the beginning: what was deposited stays
-	shared atomic.Bool // the memory is whole, and the keeper has it, or gets it as soon as it is there
+	found  left          // until share
+	goesOn bool          // there are links from the beginning: what was deposited stays
+	shared chan struct{} // closed when the memory is whole, and the keeper has it, or gets it as soon as it is there
 
 	cancel context.CancelFunc // ends the workers; nil while there are none
 	ended  chan struct{}      // closed when those that were begun last have; nil: none were
@@ -45,16 +44,17 @@ type left struct {
 }
 
 const (
-	busyLimit = 2 * time.Second // for a process before this one to be gone
-	busyPause = 10 * time.Millisecond
-	willEvery = time.Second
+	busyLimit  = 2 * time.Second // for a process before this one to be gone
+	busyPause  = 10 * time.Millisecond
+	wholeLimit = time.Second // for every reactor to have written all that it has
+	willEvery  = time.Second
 )
 
 // keeperFile is the name of the connection when it is passed on.
 const keeperFile = "keeper"
 
 func newKeeping(cfg handover.KeeperConfig, log *slog.Logger) *keeping {
-	return &keeping{cfg: cfg, log: log, passed: -1}
+	return &keeping{cfg: cfg, log: log, passed: -1, shared: make(chan struct{})}
 }
 
 // openKeeping asks the keeper what there is. Where there is no keeper the gateway serves all the same.
@@ -126,6 +126,8 @@ func (k *keeping) take(memory int) (err error) {
 	return err
 }
 
+var errNotWhole = errors.New("it does not have all of them yet")
+
 // errRetired is why a memory is of no use.
 var errRetired = errors.New("a process died while it took them over")
 
@@ -171,7 +173,7 @@ func (k *keeping) lend(own func() *carried, shared func()) *gateway.Keep {
 		Whole: func() {
 			k.share()
 			shared()
-			k.shared.Store(true)
+			close(k.shared)
 		},
 	}
 }
@@ -249,11 +251,31 @@ func (k *keeping) giveUp() {
 	}
 }
 
-// leaves says whether the links are to be left to another process, and the keeper has all that it needs. It has ended, as far as is
-// known, a moment ago at the latest: it is asked.
+// leaves says whether the links are to be left to another process, and the keeper has all that it needs. A process that has just
+// started waits until it has, and a keeper that may have ended a moment ago is asked.
 func (k *keeping) leaves() bool {
-	return k != nil && k.cfg.OnStop == handover.OnStopKeep && k.keeper.Stats().Up && k.shared.Load() &&
-		k.keeper.Share(k.memory.FD(), false) == nil
+	if k == nil || k.cfg.OnStop != handover.OnStopKeep {
+		return false
+	}
+	err := errNotWhole
+	select {
+	case <-k.shared:
+		err = k.keeper.Share(k.memory.FD(), false)
+	case <-time.After(wholeLimit):
+	}
+	if err != nil {
+		k.log.Warn("the links cannot be left with the keeper", "err", err)
+	}
+	return err == nil
+}
+
+func (k *keeping) isShared() bool {
+	select {
+	case <-k.shared:
+		return true
+	default:
+		return false
+	}
 }
 
 // leave leaves the links to the next process; the gateway stands still for ever, and halt has ended.

@@ -14,7 +14,7 @@ func (k *keeping) status(i *instance, st gateway.Stats) *admin.KeeperStatus {
 	switch {
 	case !k.keeper.Stats().Up:
 		s.State, s.Links = "not there: a crash would cost the links", 0
-	case !k.shared.Load():
+	case !k.isShared():
 		s.State = "not everything is kept yet"
 	}
 	return s
@@ -35,7 +35,7 @@ func (k *keeping) metrics(m *metrics) {
 	}
 	s := k.keeper.Stats()
 	m.gauge("edged_keeper_up", "1 while the keeper is there", flag(s.Up))
-	m.gauge("edged_keeper_whole", "1 while it has all that another process would need", flag(s.Up && k.shared.Load()))
+	m.gauge("edged_keeper_whole", "1 while it has all that another process would need", flag(s.Up && k.isShared()))
 	m.counter("edged_keeper_found_total", "times that a keeper was found after it was away", s.Renews)
 	m.counter("edged_keeper_full_total", "links that the keeper had no room for", s.Full)
 	m.counter("edged_keeper_dropped_total", "links that the keeper had let go of when this process came", k.dropped)
