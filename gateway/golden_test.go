@@ -82,6 +82,19 @@ func (b *golden) another() *shard {
 
 // writeGolden makes a state in which there is something of everything. The numbers mean nothing.
 func (b *golden) writeGolden() []byte {
+	s := b.filled()
+	b.g.syncs.add(registry.Name{User: "ann", Device: "phone"}, 12)
+	b.g.passed = map[string][]int{"main": {3, 4}}
+	own := b.g.appendState(nil, &[maxListeners + 1]bool{true})
+	return handover.Encode([]handover.Section{
+		{Name: "gateway", Version: stateVersion, Bytes: own},
+		{Name: "shard/0", Version: stateVersion, Bytes: s.appendState(nil, true)},
+		{Name: "netpoll/0", Version: 1}, {Name: "relay", Version: 1},
+	})
+}
+
+// filled is a shard with something of everything.
+func (b *golden) filled() *shard {
 	s := b.another()
 	s.links = linkpool.New[link](100, 4_000_000_000)
 	s.wall = 1_700_000_000_000
@@ -102,14 +115,7 @@ func (b *golden) writeGolden() []byte {
 	}
 	s.links.Add()
 	s.links.Del(goldenLinks, 4_000_000_000)
-	b.g.syncs.add(registry.Name{User: "ann", Device: "phone"}, 12)
-	b.g.passed = map[string][]int{"main": {3, 4}}
-	own := b.g.appendState(nil, &[maxListeners + 1]bool{true})
-	return handover.Encode([]handover.Section{
-		{Name: "gateway", Version: stateVersion, Bytes: own},
-		{Name: "shard/0", Version: stateVersion, Bytes: s.appendState(nil, true)},
-		{Name: "netpoll/0", Version: 1}, {Name: "relay", Version: 1},
-	})
+	return s
 }
 
 // enrich gives a link more than the one before it has.

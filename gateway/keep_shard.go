@@ -74,7 +74,7 @@ func (k *keeping) writeHead() {
 	k.hot = u32(k.all.layout.append(u16(k.hot[:0], keepVersion)), s.links.Start())
 	b := s.appendHead(k.cold[:0])
 	for i := range s.managers.list {
-		b = record(b, recordManager, func(b []byte) []byte { return s.managers.list[i].appendState(b, s.g.managerAddresses[i]) })
+		b = record(b, recordManager, func(b []byte) []byte { return u64(s.managers.list[i].appendState(b, s.g.managerAddresses[i]), 0) })
 	}
 	b = record(b, recordKnown, func(b []byte) []byte {
 		for i := range s.managers.list {

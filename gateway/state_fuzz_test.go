@@ -38,30 +38,47 @@ func goldenSection(t testing.TB, kind string) []byte {
 func (b *golden) tryLoad(section []byte) (links int, ok bool) {
 	b.Helper()
 	b.on(func() {
-		b.g.directory = registry.NewDirectory()
-		x := b.another()
-		if x.load(section, func(was int) int { return min(was, 0) - min(was, 1) }) != nil {
-			return
-		}
-		ok = true
-		x.inheritItems()
-		x.resync()
-		x.managers.walk(x)
-		x.syncDue(x.now())
-		links = x.links.Len()
-		x.links.Each(0, x.links.Cap(), func(place, uniq uint32, l *link) {
-			x.stateOf(place, uniq, l)
-			x.forget(place, uniq, l, ending{reason: wire.ByeDraining})
-		})
-		if n := x.links.Len() + x.sessions.Len() + x.deadlines.Len() + x.waiting.n + x.rooms.Len() + x.windows.Len() + x.windows.Bytes() +
-			x.orders.Len() + x.orders.Held() + len(x.slow.starving) + len(x.syncing.stuck) + b.g.directory.Devices(); n != 0 {
-			b.Errorf("left behind: %+v, %d devices", x.stats(), b.g.directory.Devices())
-		}
-		for i := range x.managers.list {
-			b.port.managers[i].queue = nil
-		}
+		b.g.past = &past{}
+		defer func() { b.g.past = nil }()
+		links, ok = b.useLoaded(section)
 	})
 	return links, ok
+}
+
+// useLoaded is tryLoad on the shard's thread.
+func (b *golden) useLoaded(section []byte) (links int, ok bool) {
+	b.g.directory = registry.NewDirectory()
+	x := b.another()
+	if x.load(section, func(was int) int { return min(was, 0) - min(was, 1) }) != nil {
+		return 0, false
+	}
+	shards := b.g.shards
+	b.g.shards = []*shard{x}
+	b.g.settleRivals()
+	b.g.shards = shards
+	x.inheritItems()
+	x.endTorn(x.takeover)
+	x.resync()
+	x.managers.walk(x)
+	x.syncDue(x.now())
+	links = x.links.Len()
+	for range 1000 {
+		x.runWalks()
+	}
+	x.links.Each(0, x.links.Cap(), func(place, uniq uint32, l *link) {
+		x.stateOf(place, uniq, l)
+		x.forget(place, uniq, l, ending{reason: wire.ByeDraining})
+	})
+	x.runWalks()
+	if n := x.links.Len() + x.sessions.Len() + x.deadlines.Len() + x.waiting.n + x.rooms.Len() + x.windows.Len() + x.windows.Bytes() +
+		x.orders.Len() + x.orders.Held() + len(x.slow.starving) + len(x.syncing.stuck) + b.g.directory.Devices() + len(x.casting.walks) +
+		x.casting.bytes + x.casting.joins; n != 0 {
+		b.Errorf("left behind: %+v, %d devices, %+v", x.stats(), b.g.directory.Devices(), x.casting)
+	}
+	for i := range x.managers.list {
+		b.port.managers[i].queue = nil
+	}
+	return links, true
 }
 
 // stateOf writes a link that was loaded once more.

@@ -33,7 +33,7 @@ func (s *shard) appendState(b []byte, stale bool) []byte {
 	b = s.appendHead(b)
 	for i, address := range s.g.managerAddresses {
 		m := &s.managers.list[i]
-		b = record(b, recordManager, func(b []byte) []byte { return append(m.appendState(b, address), m.held...) })
+		b = record(b, recordManager, func(b []byte) []byte { return append(u64(m.appendState(b, address), m.items), m.held...) })
 	}
 	b = record(b, recordPlaces, s.links.AppendState)
 	s.links.Each(0, s.links.Cap(), func(place, uniq uint32, l *link) {
@@ -59,10 +59,8 @@ func (s *shard) appendHead(b []byte) []byte {
 	})
 }
 
-// appendState appends a Manager but for what is held for it.
-func (m *manager) appendState(b []byte, address string) []byte {
-	return u64(yesNo(text(b, address), m.gone), m.items)
-}
+// appendState appends a Manager but for how many items it got and what is held for it.
+func (m *manager) appendState(b []byte, address string) []byte { return yesNo(text(b, address), m.gone) }
 
 // stateSize is about how long the section would be.
 func (s *shard) stateSize() int {
