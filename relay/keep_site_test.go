@@ -338,6 +338,7 @@ func (s *keptShard) turn() {
 	if s.load {
 		s.send()
 	}
+	s.sendHeld()
 	s.point()
 	s.commit()
 	s.point()
@@ -399,7 +400,6 @@ func (s *keptShard) send() {
 		}
 		s.sendOne(s.random.IntN(len(s.k.addresses)))
 	}
-	s.sendHeld()
 }
 
 // sendOne sends the next numbers of a Manager, one at times with a long tail.
@@ -456,7 +456,6 @@ func (s *keptShard) reroute(e relay.Event) {
 		}
 		s.state.Held = append(s.state.Held, numbersOf(s.k.t, b.Items)...)
 	}
-	s.sendHeld()
 }
 
 // orphans takes what a predecessor left for Managers that are not here.
