@@ -196,7 +196,7 @@ idle_timeout = "2h"
 drain_timeout = "0s"
 
 [[listener]]
-address = "127.0.0.1:0"
+address = "127.0.0.1:%d"
 
 [manager]
 addresses = [%s]
@@ -206,5 +206,5 @@ addresses = [%s]
 
 [admin]
 listen = [%s]
-%s`, s.loops, capacity, login, managers, redis, admin, keeper)
+%s`, s.loops, capacity, login, t.port, managers, redis, admin, keeper)
 }

@@ -200,6 +200,7 @@ type target struct {
 	admin   string
 	redis   string
 	keeper  string // its socket; empty: there is none
+	port    int    // of a gateway that comes again; 0: whatever the kernel gives
 }
 
 // load returns the arguments of the load for it.
@@ -309,6 +310,9 @@ func (b *bench) serveGateway(r row, s subject) (t target, err error) {
 	}
 	if s.kept {
 		t.keeper = filepath.Join(b.dir, "keeper.sock")
+		if t.port, err = freePort(); err != nil {
+			return t, err
+		}
 	}
 	if err := os.WriteFile(b.configFile(), []byte(gatewayConfig(s, r.capacity(), t)), 0o644); err != nil {
 		return t, err

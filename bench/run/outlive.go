@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -33,7 +32,7 @@ func outliveRows(set settings) []row {
 	kept.who, kept.kept = "edged, kept", true
 	rows := []row{{name: "kill/" + strconv.Itoa(set.links), mode: outlived, links: set.links, kill: true, below: kept.who, subjects: []subject{kept}}}
 	for _, links := range []int{set.links, talkers} {
-		rows = slices.Insert(rows, 0, row{name: "reload/" + strconv.Itoa(links), mode: outlived, links: links, below: s.who, subjects: []subject{s}})
+		rows = slices.Insert(rows, 0, row{name: "reload/" + strconv.Itoa(links), mode: outlived, links: links, below: s.who, subjects: []subject{s, kept}})
 	}
 	return rows
 }
@@ -222,14 +221,6 @@ func (b *bench) succeed(t target, pid int) error {
 
 // kill has the gateway die, and another one start at once in its place.
 func (b *bench) kill(t target) (float64, error) {
-	text, err := os.ReadFile(b.configFile())
-	if err != nil {
-		return 0, err
-	}
-	there := strings.Replace(string(text), `address = "127.0.0.1:0"`, fmt.Sprintf("address = %q", t.address), 1)
-	if err := os.WriteFile(b.configFile(), []byte(there), 0o644); err != nil {
-		return 0, err
-	}
 	old := t.servers[0]
 	if err := old.cmd.Process.Kill(); err != nil {
 		return 0, err
