@@ -56,7 +56,7 @@ func (i *instance) newGateway(o gateway.Options, got *inherited) error {
 	case !got.revived:
 		return why
 	case why == nil:
-		i.recover(got)
+		i.takeBack(got)
 		return nil
 	}
 	o.Inherit = nil
@@ -87,8 +87,8 @@ func (i *instance) keptGateway(o gateway.Options) (err error) {
 	return err
 }
 
-// recover goes on as a process that died or left.
-func (i *instance) recover(got *inherited) {
+// takeBack goes on as a process that died or left.
+func (i *instance) takeBack(got *inherited) {
 	i.goOn(&got.own)
 	r := &admin.Recovery{At: time.Now(), Crash: !got.own.Left}
 	if i.recovered.Store(r); r.Crash {
