@@ -22,6 +22,8 @@
 // inherit.go how the successor begins. What has come from Managers is carried out before, so that no cast and no event is part
 // of a state; what the log was asked is asked again.
 //
+// With a keeper each turn of a shard is also written down for a crash, and committed as one step: keep.go and revive.go.
+//
 // For each link operations keep their order, casts among them, however long a cast takes to come to all its links. Of each push
 // that must be acknowledged, and for each link that it was for, there is one report: acked or undelivered. Only stored messages
 // that are left to the log have none: their report comes when they were sent.

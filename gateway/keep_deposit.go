@@ -7,8 +7,8 @@ import (
 	"edged/linkpool"
 )
 
-// The keeper holds the connections of the links that are kept: it gets one when the link's record is written, after the commit,
-// and lets go of it before the connection is closed. Others than these would be closed after a crash.
+// The keeper holds the connections of the links that are kept: it gets one when the link's record is first written, after the
+// commit, and lets go of it before the connection is closed.
 
 const (
 	keeperTick  = 10 * time.Millisecond // between two tries with a keeper that is slow
@@ -40,7 +40,7 @@ func (k *keeping) add(place, uniq uint32, l *link) {
 	}
 }
 
-// release has the keeper let go of a link that ends, or is kept no more. It comes before its connection is closed.
+// release has the keeper let go of a link that ends. It comes before its connection is closed.
 func (k *keeping) release(place, uniq uint32) {
 	if k.marks[place]&markDeposit == 0 {
 		return

@@ -108,11 +108,11 @@ func (k *keeping) write(place uint32) {
 	k.add(place, uniq, l)
 }
 
-// writeBare writes that a link is not kept.
+// writeBare writes that a link is not kept. The keeper may have its connection still: the next record may be one again, and a
+// connection without one is closed after a crash.
 func (k *keeping) writeBare(place, uniq uint32, l *link) {
 	k.hot = k.appendHot(k.hot[:0], keptBare, place, uniq, l)
 	k.records.PutAll(k.links+int(place), k.hot, nil)
-	k.release(place, uniq)
 	k.unkeep(place)
 }
 
@@ -121,7 +121,7 @@ func (k *keeping) unkeep(place uint32) {
 	if k.marks[place]&markKept != 0 {
 		k.stats.Links--
 	}
-	k.marks[place] = 0
+	k.marks[place] &= markDeposit
 }
 
 // appendHot appends the hot bytes of a link, whose connection is in conn.

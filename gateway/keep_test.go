@@ -92,6 +92,13 @@ func TestKeeper(t *testing.T) {
 	side.Close()
 
 	side, w, fds := k.connect(t)
+	for _, c := range []*client{links[0], links[1]} { // both are torn
+		c.write([]byte{0, 0})
+		fd := fds[uint64(c.ref().Uniq)<<32|uint64(c.ref().Index)]
+		if n, err := unix.Read(fd, make([]byte, 2)); n != 2 {
+			t.Fatal(n, err)
+		}
+	}
 	if w.Memory < 0 || len(fds) != 60 || w.Crashes != 1 {
 		t.Fatalf("%+v, %d connections", w, len(fds))
 	}
@@ -108,16 +115,19 @@ func TestKeeper(t *testing.T) {
 	p.Keep.Began = left.Retire
 	p.Keep.Deposit = func(int) *handover.Deposit { return side.Deposit() }
 	next := startAs(t, p)
-	for _, c := range links {
+	for _, c := range links[:2] {
+		c.eof()
+	}
+	for _, c := range links[2:] {
 		c.beat()
 	}
-	if st := next.total(); st.Links != 60 || st.Restored != 60 || st.Keep.Links != 60 || st.Keep.Deposit.Added != 0 {
-		t.Errorf("%d links, %d restored, %+v", st.Links, st.Restored, st.Keep)
+	if st := next.total(); st.Links != 58 || st.Restored != 60 || st.Ended[gateway.EndTorn] != 2 || st.Keep.Links != 58 || st.Keep.Deposit.Added != 0 {
+		t.Errorf("%d links, %d restored, ended %v, %+v", st.Links, st.Restored, st.Ended, st.Keep)
 	}
-	_ = links[0].conn.Close()
+	_ = links[2].conn.Close()
 	next.loginAs("zoe/phone")
 	next.loginAs("zoe/tablet")
-	eventually(t, "it follows", func() bool { return k.Stats().Links == 61 })
+	eventually(t, "it follows", func() bool { return k.Stats().Links == 59 })
 }
 
 // TestAnotherKeeper: one that comes later gets all links.

@@ -242,6 +242,7 @@ func (s *shard) loadKept(in *input, x *legacy) {
 		}
 	} else {
 		r.conn = 0
+		s.keep.letGo(r.place, r.uniq)
 		t.torn = append(t.torn, linkName{r.place, r.uniq})
 	}
 	s.settleIn(&r)
@@ -302,6 +303,13 @@ func (k *keeping) restored(place uint32, bind uint64) {
 	}
 }
 
+// letGo has the keeper let go of a link that it may have, and that is not gone on with.
+func (k *keeping) letGo(place, uniq uint32) {
+	if k != nil {
+		k.deposit.stray = append(k.deposit.stray, k.s.keyOf(place, uniq))
+	}
+}
+
 // inheritStrays has the shards let the keeper go of connections that nothing is known of.
 func (g *Gateway) inheritStrays() {
 	if g.past.revival == nil || g.kept == nil {
@@ -347,8 +355,8 @@ func (g *Gateway) settleRivals() (outlived []registry.Link) {
 	return outlived
 }
 
-// endTorn ends the links that did not outlive the crash. The names of free places that the predecessor may have given out are
-// left out.
+// endTorn ends the links that did not outlive the crash, and puts right what the shards did not commit together. The names of free
+// places that the predecessor may have given out are left out.
 func (s *shard) endTorn(t *takeover) {
 	if t.binds == nil {
 		return
@@ -359,6 +367,9 @@ func (s *shard) endTorn(t *takeover) {
 		}
 	}
 	s.links.Age(reviveAge)
+	if s.g.draining.Load() && !s.drain.active && s.links.Len() > 0 { // the crash came before this shard heard of it
+		s.startDrain(s.g.cfg.DrainTimeout)
+	}
 }
 
 const tornEvidence = "torn"

@@ -60,7 +60,9 @@ func (s *shard) appendHead(b []byte) []byte {
 }
 
 // appendState appends a Manager but for how many items it got and what is held for it.
-func (m *manager) appendState(b []byte, address string) []byte { return yesNo(text(b, address), m.gone) }
+func (m *manager) appendState(b []byte, address string) []byte {
+	return yesNo(text(b, address), m.gone)
+}
 
 // stateSize is about how long the section would be.
 func (s *shard) stateSize() int {
@@ -200,6 +202,7 @@ func (s *shard) mournLinks(x *legacy) {
 	})
 	for _, n := range lost {
 		s.links.Del(n.place, n.uniq)
+		s.keep.letGo(n.place, n.uniq)
 		s.count.Ended[EndDamaged]++
 	}
 	s.takeover.lost = lost
