@@ -118,3 +118,8 @@ func revive(t *testing.T, left *handover.Memory, fds map[uint64]int, o gateway.O
 	await(t, whole)
 	return next, nil
 }
+
+func newLogRig(t *testing.T, change func(*gateway.Options)) *logRig {
+	t.Helper()
+	return newLogRigOf(t, way{kept: true}, change)
+}

@@ -22,11 +22,6 @@ type logRig struct {
 	log *gateway.FakeLog
 }
 
-func newLogRig(t *testing.T, change func(*gateway.Options)) *logRig {
-	t.Helper()
-	return newLogRigOf(t, way{}, change)
-}
-
 func newLogRigOf(t *testing.T, w way, change func(*gateway.Options)) *logRig {
 	t.Helper()
 	x := &logRig{m: serve(t, "", "", bindNames), log: &gateway.FakeLog{}}
