@@ -33,6 +33,7 @@ type setup struct {
 	more      string   // further sections
 	files     int      // RLIMIT_NOFILE; 0: as it is
 
+	within bool     // the process is started by the test's own thread, which has a network of its own
 	binary string   // of the process; empty: the one under test
 	env    []string // more variables
 
@@ -126,7 +127,11 @@ func startFile(t *testing.T, file, admin string, s setup) *gateway {
 	g.cmd.Stderr = g.log
 	g.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stdout := must(g.cmd.StdoutPipe())(t)
-	check(t, spawn(g.cmd, g.exited))
+	if s.within {
+		check(t, g.cmd.Start())
+	} else {
+		check(t, spawn(g.cmd, g.exited))
+	}
 	lines := make(chan string, 1)
 	go g.watch(bufio.NewScanner(stdout), lines)
 	t.Cleanup(g.cleanup)

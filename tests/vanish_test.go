@@ -42,6 +42,7 @@ func TestVanish(t *testing.T) {
 	g := start(t, setup{
 		gateway:   "login = \"none\"\nreactors = 2\nheartbeat = \"500ms\"\nidle_timeout = \"1500ms\"\nwrite_timeout = \"1s\"\nframe_timeout = \"1s\"",
 		listeners: []string{`address = "127.0.0.1:0"`, unixListener},
+		within:    true,
 	})
 	files := g.files()
 	var gone, here []*client
