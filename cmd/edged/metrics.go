@@ -170,6 +170,8 @@ func (m *metrics) stream(s *relay.StreamStats) {
 	m.counter("edged_manager_received_bytes_total", "bytes of batches of the Manager", s.Received.Bytes, at...)
 	m.counter("edged_manager_resent_batches_total", "batches sent once more on a new stream", s.Again, at...)
 	m.counter("edged_manager_repeated_batches_total", "batches of the Manager dropped as taken before", s.Repeated, at...)
+	m.counter("edged_manager_done_items_total", "items of such batches that were carried out before a crash, once for each reactor", s.Done, at...)
+	m.counter("edged_manager_unkept_batches_total", "batches that a crash would have lost: with a keeper, for want of room", s.Unkept, at...)
 	for _, e := range []struct {
 		reason string
 		n      uint64
