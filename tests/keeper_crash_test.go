@@ -70,9 +70,7 @@ func TestKeeperAtOnce(t *testing.T) {
 		g.again()
 		r := g.wantKept().Recovered
 		if r == nil {
-			if n := len(g.log.lines("level=WARN", "the links of before are lost")); n != 1 {
-				t.Fatalf("%d warnings", n)
-			}
+			g.wantWarning("the links of before are lost")
 			t.Log("it was that moment")
 			l.abandon()
 			return
@@ -100,9 +98,7 @@ func TestKeeperLoop(t *testing.T) {
 	if s := g.wantKept(); s.Recovered != nil || s.Crashes != 0 {
 		t.Errorf("a start without links says %+v", s)
 	}
-	if n := len(g.log.lines("level=WARN", "links=1", "too many crashes within a minute")); n != 1 {
-		t.Errorf("%d warnings:\n%s", n, g.log.tail(4<<10))
-	}
+	g.wantWarning("links=1", "too many crashes within a minute")
 	dial(t, g.address()).want(wire.KindWelcome)
 }
 
@@ -114,9 +110,7 @@ func TestKeeperEnds(t *testing.T) {
 	l := startNumbered(t, g.address(), 200)
 	k.kill()
 	waitFor(t, "it is noticed", func() bool { return g.statusJSON().Keeper.State != "ok" })
-	if n := len(g.log.lines("level=WARN", "keeper")); n != 1 {
-		t.Errorf("%d warnings:\n%s", n, g.log.tail(4<<10))
-	}
+	g.wantWarning("keeper")
 	k.start()
 	g.waitMetric("edged_keeper_found_total", 1)
 	turns := g.metric("edged_keeper_turns_total")
@@ -148,9 +142,7 @@ func TestKeeperLate(t *testing.T) {
 	if state := g.statusJSON().Keeper; state == nil || state.State == "ok" || state.Links != 0 {
 		t.Errorf("without a keeper: %+v", state)
 	}
-	if n := len(g.log.lines("level=WARN", "keeper")); n != 1 {
-		t.Errorf("%d warnings:\n%s", n, g.log.tail(4<<10))
-	}
+	g.wantWarning("keeper")
 	g.signal(syscall.SIGHUP) // a reload does not mind
 	waitFor(t, "another process", func() bool { return g.statusJSON().Reloads == 1 })
 	g.succeeded(g.statusJSON().PID)

@@ -108,6 +108,16 @@ func (g *kept) wantHeld(links int) {
 	waitFor(g.t, fmt.Sprintf("%d links are kept", links), func() bool { return g.wantKept().Links == links })
 }
 
+// wantWarning waits for a warning with these words, which must be the only one. What a process says may come later than what it does.
+func (g *gateway) wantWarning(words ...string) {
+	g.t.Helper()
+	words = append(words, "level=WARN")
+	waitFor(g.t, "the warning", func() bool { return len(g.log.lines(words...)) > 0 })
+	if n := len(g.log.lines(words...)); n != 1 {
+		g.t.Errorf("%d warnings:\n%s", n, g.log.tail(4<<10))
+	}
+}
+
 // finishTorn ends the load. Links that were in use when their process died may have ended, and what they waited for is lost; of all
 // others nothing may be lost, doubled, out of order or broken.
 func (l *numbered) finishTorn(torn int) {

@@ -41,9 +41,7 @@ func TestKeeperPoison(t *testing.T) {
 	}
 	g.again()
 	c.wantCut()
-	if n := len(g.log.lines("level=WARN", "links=1", "too many crashes within a minute")); n != 1 {
-		t.Errorf("%d warnings:\n%s", n, g.log.tail(4<<10))
-	}
+	g.wantWarning("links=1", "too many crashes within a minute")
 	g.wantKept()
 }
 

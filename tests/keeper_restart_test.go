@@ -40,9 +40,7 @@ func TestKeeperRestartWithOther(t *testing.T) {
 	g.rewrite("reactors = 2", "reactors = 1")
 	g.again()
 	c.wantCut()
-	if n := len(g.log.lines("level=WARN", "the links of before are lost", "reactors is 1 and was 2")); n != 1 {
-		t.Errorf("%d warnings:\n%s", n, g.log.tail(4<<10))
-	}
+	g.wantWarning("the links of before are lost", "reactors is 1 and was 2")
 	g.wantHeld(0)
 	dial(t, g.address()).want(wire.KindWelcome)
 }
@@ -78,9 +76,7 @@ func TestKeeperRestartElsewhere(t *testing.T) {
 	g.rewrite("192.0.2.1", "192.0.2.2")
 	g.again()
 	c.wantCut()
-	if n := len(g.log.lines("level=WARN", "the links of before are lost", `advertise is \"192.0.2.2:7000\" and was`)); n != 1 {
-		t.Errorf("%d warnings:\n%s", n, g.log.tail(4<<10))
-	}
+	g.wantWarning("the links of before are lost", `advertise is \"192.0.2.2:7000\" and was`)
 }
 
 // TestKeeperRestartWithOtherListener: without advertise the listener's address is what Managers know the links by.
@@ -94,9 +90,7 @@ func TestKeeperRestartWithOtherListener(t *testing.T) {
 	g.listenAt(freePort(t))
 	g.again()
 	c.wantCut()
-	if n := len(g.log.lines("level=WARN", "the links of before are lost", "systemd:main")); n != 1 {
-		t.Errorf("%d warnings:\n%s", n, g.log.tail(4<<10))
-	}
+	g.wantWarning("the links of before are lost", "systemd:main")
 }
 
 // TestKeeperAwaitsAGoodStart: starts that fail are no crashes, and the links wait for one that does not.
@@ -241,7 +235,8 @@ func TestKeeperOdd(t *testing.T) {
 			check(t, unix.Close(pair[0]))
 			odd.Close()
 			g := startKept(t, k, setup{gateway: `login = "none"`})
-			if n := len(g.log.lines("level=WARN", "the links of before are lost", tc.why)); n != 1 || len(g.log.lines("level=WARN", "keeper")) > 0 {
+			g.wantWarning("the links of before are lost", tc.why)
+			if n := len(g.log.lines("level=WARN")); n != 1 {
 				t.Errorf("%d warnings:\n%s", n, g.log.tail(4<<10))
 			}
 			if n, err := unix.Read(pair[1], make([]byte, 1)); n != 0 || err != nil {
