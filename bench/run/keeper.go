@@ -23,11 +23,12 @@ func keeperRows(set settings) []row {
 	}
 	open, openKept := alone, kept
 	open.session, openKept.session = 0, 0
-	held := kept
-	held.session = heldSession
+	silent, held := openKept, kept
+	silent.who = "edged, kept, no Manager"
+	held.who, held.session = fmt.Sprintf("edged, kept, session of %d bytes", heldSession), heldSession
 	return append(rows,
 		row{name: "keeper/accept", mode: storm, links: set.storm, burst: acceptBurst, below: open.who, subjects: []subject{open, openKept}},
-		row{name: "keeper/idle", mode: hold, links: set.links, below: held.who, subjects: []subject{held}})
+		row{name: "keeper/idle", mode: hold, links: set.links, below: silent.who, subjects: []subject{silent, held}})
 }
 
 // serveKept starts a keeper, and the gateway whose links it keeps; both are accounted for as one.

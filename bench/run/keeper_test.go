@@ -18,7 +18,7 @@ func TestKeeperRows(t *testing.T) {
 			t.Errorf("got %+v, want %s", r, want)
 		}
 	}
-	if r := rows[3]; r.mode != hold || !r.subjects[0].kept || r.subjects[0].session != heldSession {
+	if r := rows[3]; r.mode != hold || !r.subjects[0].kept || !r.subjects[1].kept || r.subjects[1].session != heldSession {
 		t.Errorf("got %+v", r)
 	}
 	args := strings.Join(loadArgs(defaults(t), rows[2], rows[2].subjects[1], []int{1, 2}), " ")
