@@ -29,6 +29,12 @@ type Product interface {
 	Thaw(touched bool)
 }
 
+// Settler is a Product with something to end between Pause and Freeze, while the successor gets ready and the links go on.
+type Settler interface {
+	// Settle is back when that has ended.
+	Settle(ctx context.Context) error
+}
+
 // File is a descriptor with a name for the successor.
 type File struct {
 	Name string

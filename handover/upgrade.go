@@ -180,6 +180,11 @@ func (a *attempt) handOver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s, ok := a.u.product.(Settler); ok {
+		if err := a.u.within(ctx, a.pauseEnd(), s.Settle); err != nil {
+			return fmt.Errorf("the links cannot stand still yet: %w", err)
+		}
+	}
 	a.frozen = time.Now()
 	end := a.frozen.Add(a.u.o.Config.Freeze)
 	if err := a.u.within(ctx, end, a.u.product.Freeze); err != nil {

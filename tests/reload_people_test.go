@@ -72,6 +72,21 @@ func TestReloadKeepsPresence(t *testing.T) {
 	})
 }
 
+// TestReloadWhileRedisHangs: what Redis takes to hear of it is no part of the time for which links may stand still.
+func TestReloadWhileRedisHangs(t *testing.T) {
+	t.Parallel()
+	r := redistest.Start(t)
+	g := start(t, setup{gateway: `login = "none"`, more: reporting(r.Addr, "sh-1") + "[handover]\nfreeze = \"190ms\"\naccept_pause = \"5s\"\n"})
+	waitFor(t, "the report", func() bool { return report(r, g.advertise)["state"] == "up" })
+	c := dial(t, g.address())
+	c.want(wire.KindWelcome)
+	r.Pause()
+	g.reload()
+	r.Continue()
+	check(t, c.write(wire.AppendHeartbeat(nil)))
+	c.want(0)
+}
+
 // watchReport looks at the report all the time until ctx ends, and returns what is wrong with it.
 func watchReport(ctx context.Context, r *redistest.Server, id string) string {
 	for ctx.Err() == nil {

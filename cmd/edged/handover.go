@@ -109,15 +109,18 @@ func (i *instance) carried() *carried {
 	}
 }
 
-// Freeze has the gateway stand still.
-func (e *estate) Freeze(ctx context.Context) error {
+// Settle waits until Redis has heard the last of this process, or is not waited for any more.
+func (e *estate) Settle(ctx context.Context) error {
 	select {
 	case <-e.detached:
-		return e.gateway.Freeze(ctx)
+		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
+
+// Freeze has the gateway stand still.
+func (e *estate) Freeze(ctx context.Context) error { return e.gateway.Freeze(ctx) }
 
 // Thaw lets everything go on, the links first.
 func (e *estate) Thaw(touched bool) {
