@@ -17,7 +17,9 @@ func (g *Gateway) Shed(share float64, within time.Duration) {
 	if g.draining.Load() || g.life.stopped {
 		return
 	}
-	g.log.Info("sending links away", "links", g.Links(), "share", share, "within", within)
+	if share > 0 {
+		g.log.Info("sending links away", "links", g.Links(), "share", share, "within", within)
+	}
 	for _, s := range g.shards {
 		s.loop.Post(func() { s.startShed(share, within) })
 	}

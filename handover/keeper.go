@@ -116,7 +116,7 @@ func (k *Keeper) close() {
 	for c := range k.conns {
 		_ = c.Close()
 	}
-	k.drop(DroppedNobody)
+	k.drop(droppedEnd)
 }
 
 // greet lets a new connection speak, if it is this user's.
@@ -357,7 +357,11 @@ func (k *Keeper) nobodyCame(after uint64) {
 // held.
 func (k *Keeper) drop(why Dropped) {
 	if n := len(k.links); n > 0 {
-		k.log.Warn("links dropped", "links", n, "why", why.String())
+		if why == droppedEnd {
+			k.log.Warn("the keeper ends: a gateway that lives goes on with its links, those of a dead one are closed", "links", n)
+		} else {
+			k.log.Warn("links dropped", "links", n, "why", why.String())
+		}
 		k.dropped += n
 		k.why = why
 		k.counts.Dropped += uint64(n)

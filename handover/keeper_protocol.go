@@ -68,6 +68,7 @@ const (
 	DroppedCrashLoop         // so many gateways died within a minute: one of the links may be what kills them
 	DroppedNobody            // no gateway came in time
 	DroppedAnew              // a gateway did not want them
+	droppedEnd               // the keeper itself ends: nobody is told
 )
 
 func (d Dropped) String() string {
@@ -80,6 +81,8 @@ func (d Dropped) String() string {
 		return "no gateway came in time"
 	case DroppedAnew:
 		return "the gateway began anew"
+	case droppedEnd:
+		return "the keeper ends"
 	}
 	return fmt.Sprintf("reason %d", int(d))
 }
