@@ -189,6 +189,7 @@ func (g *Gateway) open(reactors int, o Options) (err error) {
 		Inherit:     g.inheritedLoops(),
 		Restore:     g.restoration(),
 		Note:        g.noting(),
+		Ready:       func(l *netpoll.Loop, number int) { g.relay.Port(l.Number()).Ready(number) },
 	}, func(l *netpoll.Loop) netpoll.Handler {
 		s := newShard(g, l, perShard)
 		g.shards = append(g.shards, s)
@@ -219,6 +220,8 @@ func (g *Gateway) openRelay(o Options) (err error) {
 		},
 		Shards:  len(g.shards),
 		Wake:    func(shard int) { g.shards[shard].loop.Wake() },
+		Watch:   func(shard, number, fd int) error { return g.shards[shard].loop.Watch(number, fd) },
+		Unwatch: func(shard, fd int) { g.shards[shard].loop.Unwatch(fd) },
 		ShardOf: func(index uint32) int { shard, _ := linkpool.Place(index); return shard },
 		Log:     g.log,
 		Inherit: g.inheritedStreams(),

@@ -27,6 +27,7 @@ type plain struct {
 	mu      sync.Mutex // guards what follows
 	hellos  []*edgedpb.GatewayHello
 	streams map[uint32]edgedpb.Manager_RelayServer // by reactor
+	sends   uint32                                 // the reactor whose stream send uses, if there is one
 	closed  chan struct{}                          // not nil: nothing is read until it is closed
 }
 
@@ -120,7 +121,7 @@ func (m *plain) resume() {
 func (m *plain) send(items ...*edgedpb.DownItem) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := m.streams[0]
+	s := m.streams[m.sends]
 	for _, any := range m.streams {
 		if s == nil {
 			s = any

@@ -2,13 +2,11 @@ package h2
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -51,6 +49,9 @@ type Options struct {
 	// that nothing follows for KeepAliveTimeout ends the call with Unavailable. That is also how long the kernel waits
 	// for the peer to acknowledge what was sent (TCP_USER_TIMEOUT, tcp(7)).
 	KeepAlive, KeepAliveTimeout time.Duration
+	// Polled says that somebody else, an epoll of his own, tells when the socket can be read, for which Poll takes the place of
+	// Recv: the runtime's netpoller does not know the socket. Who waits for it, in Send or Recv, keeps a thread.
+	Polled bool
 	// Lookup finds the addresses of a name. Nil: as the system does.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 }
@@ -59,8 +60,7 @@ type Options struct {
 type Call struct {
 	// Static after Dial.
 	options Options
-	conn    net.Conn
-	raw     syscall.RawConn
+	conn    socket
 	born    time.Time
 	flusher sync.WaitGroup
 
@@ -77,8 +77,13 @@ type Call struct {
 
 // reader is what the receiver knows.
 type reader struct {
-	buf   []byte
-	r, w  int  // what is between them was read and not yet understood
+	buf  []byte
+	r, w int // what is between them was read and not yet understood
+
+	polled bool  // the socket is
+	taken  bool  // Poll has read since the last time that nothing was left
+	readAt int64 // when the receiver last wanted to read, as waiting has it
+
 	left  int  // bytes of the present DATA frame that belong to messages
 	pad   int  // and behind these, to nothing
 	last  bool // nothing follows the present DATA frame
@@ -114,7 +119,6 @@ type goAway struct {
 type writer struct {
 	writing  bool // somebody writes buf; he looks at answers when he has done so
 	buf      []byte
-	try      attempt
 	answers  []byte // frames that wait to be written
 	stream   int64  // the peer's windows; what it sets later may make them negative
 	conn     int64
@@ -127,21 +131,16 @@ type writer struct {
 }
 
 func newCall(conn net.Conn, o Options) (*Call, error) {
-	sc, ok := conn.(syscall.Conn)
-	if !ok {
-		return nil, errors.New("h2: the connection has no descriptor")
-	}
-	raw, err := sc.SyscallConn()
+	socket, err := newPooled(conn)
 	if err != nil {
 		return nil, err
 	}
-	c := &Call{options: o, conn: conn, raw: raw, born: time.Now()}
+	c := &Call{options: o, conn: socket, born: time.Now()}
 	c.moved.L = &c.mu
 	c.in = reader{buf: make([]byte, readLen), first: true}
 	c.in.unpack = hpack.NewDecoder(4096, c.in.head.field)
 	c.in.unpack.SetMaxStringLength(maxHead)
 	c.out = writer{stream: firstWindow, conn: firstWindow, initial: firstWindow, frame: frameLen}
-	c.out.try.prepare()
 	return c, nil
 }
 

@@ -93,10 +93,11 @@ func try(ctx context.Context, left int, network, address string, o Options) (*Ca
 
 // open exchanges the first frames.
 func (c *Call) open(ctx context.Context) error {
-	if err := setUserTimeout(c.conn, c.raw, c.options.KeepAliveTimeout); err != nil {
+	conn := c.conn.(*pooled)
+	if err := setUserTimeout(conn, c.options.KeepAliveTimeout); err != nil {
 		return undialled(err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	err := c.greet()
 	if !stop() && err == nil {
 		err = lost(context.Cause(ctx).Error())
@@ -106,6 +107,13 @@ func (c *Call) open(ctx context.Context) error {
 			err = lost("error reading server preface: " + cause.Error())
 		}
 		return err
+	}
+	if c.options.Polled {
+		polled, err := newPolled(conn)
+		if err != nil {
+			return undialled(err)
+		}
+		c.conn, c.in.polled = polled, true
 	}
 	c.probe.start(c)
 	return nil

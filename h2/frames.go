@@ -26,7 +26,8 @@ func parseHead(b []byte) frame {
 	}
 }
 
-// frame takes the next frame. Of one with DATA it takes the head alone: what is in it belongs to messages.
+// frame takes the next frame. Of one with DATA it takes the head alone: what is in it belongs to messages. Where fill fails nothing
+// is taken, so that Poll can go on from there.
 func (c *Call) frame() error {
 	b, err := c.ahead(headLen)
 	if err != nil {
@@ -36,15 +37,29 @@ func (c *Call) frame() error {
 	if err := c.expected(f); err != nil {
 		return err
 	}
+	if b, err = c.ahead(headLen + f.wanted()); err != nil {
+		return err
+	}
+	if c.in.futile++; c.in.futile > maxFutile {
+		return c.broken(http2.ErrCodeEnhanceYourCalm, "%d frames in a second without a byte of a message", c.in.futile)
+	}
 	if f.kind == http2.FrameData {
 		c.in.r += headLen
 		return c.data(f)
 	}
-	if b, err = c.ahead(headLen + f.length); err != nil {
-		return err
-	}
 	c.in.r += len(b)
 	return c.control(f, b[headLen:])
+}
+
+// wanted is how many bytes behind the head frame needs at once: the length of the padding, and all that is no message.
+func (f frame) wanted() int {
+	switch {
+	case f.kind != http2.FrameData:
+		return f.length
+	case f.flags.Has(http2.FlagDataPadded):
+		return min(f.length, 1)
+	}
+	return 0
 }
 
 // expected refuses a frame that cannot come now.
@@ -57,9 +72,6 @@ func (c *Call) expected(f frame) error {
 		return c.broken(http2.ErrCodeProtocol, "the first frame is %v", f.kind)
 	case in.opened && (f.kind != http2.FrameContinuation || f.id != streamID):
 		return c.broken(http2.ErrCodeProtocol, "%v in the middle of a head", f.kind)
-	}
-	if in.futile++; in.futile > maxFutile {
-		return c.broken(http2.ErrCodeEnhanceYourCalm, "%d frames in a second without a byte of a message", in.futile)
 	}
 	return nil
 }
@@ -78,12 +90,8 @@ func (c *Call) data(f frame) error {
 		if f.length == 0 {
 			return c.broken(http2.ErrCodeFrameSize, "padding without its length")
 		}
-		b, err := c.ahead(1)
-		if err != nil {
-			return err
-		}
+		in.pad = int(in.buf[in.r]) // it is there, as frame wanted it
 		in.r++
-		in.pad = int(b[0])
 		if in.left -= 1 + in.pad; in.left < 0 {
 			return c.broken(http2.ErrCodeProtocol, "padding of %d bytes in a frame of %d", in.pad, f.length)
 		}

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"os/exec"
 	"sync"
 	"testing"
 	"time"
@@ -21,6 +23,21 @@ import (
 
 const patience = 10 * time.Second // of every wait in these tests
 
+// polledVariable has all calls of these tests be polled.
+const polledVariable = "EDGED_TEST_H2_POLLED"
+
+// All that holds for a call holds for a polled one.
+func TestPolledAsWell(t *testing.T) {
+	if os.Getenv(polledVariable) != "" {
+		t.Skip("this is the run with polled calls")
+	}
+	cmd := exec.Command(os.Args[0], "-test.timeout=5m")
+	cmd.Env = append(os.Environ(), polledVariable+"=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 func options() h2.Options {
 	return h2.Options{Path: "/test.Test/Echo", Authority: "test", Window: 1 << 20, MaxMessage: 4 << 20}
 }
@@ -29,6 +46,7 @@ func dial(t testing.TB, network, address string, o h2.Options) *h2.Call {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	o.Polled = o.Polled || os.Getenv(polledVariable) != ""
 	c, err := h2.Dial(ctx, network, address, o)
 	if err != nil {
 		t.Fatal(err)

@@ -14,7 +14,28 @@ import (
 // the call it returns io.EOF if the peer says that all went well, else a gRPC status; the same again each time. One
 // goroutine may be in Recv.
 func (c *Call) Recv(dst []byte) ([]byte, error) {
-	dst = dst[:0]
+	for dst = dst[:0]; ; {
+		var err error
+		if dst, err = c.recv(dst); err != errEmpty {
+			return dst, err
+		}
+		if err := c.conn.(*polled).awaitInput(); err != nil {
+			return dst, c.cut(err)
+		}
+	}
+}
+
+// Poll is Recv for Options.Polled that never waits (Recv does, and keeps a thread meanwhile). If whole is false nothing is left of what it has read at once, and the message
+// that has begun to come is to be given to the next Poll: when the socket can be read, and not before, as it may be in this moment.
+func (c *Call) Poll(dst []byte) (_ []byte, whole bool, err error) {
+	dst, err = c.recv(dst)
+	if err == errEmpty {
+		return dst, false, nil
+	}
+	return dst, err == nil, err
+}
+
+func (c *Call) recv(dst []byte) ([]byte, error) {
 	in := &c.in
 	for {
 		switch {
@@ -127,15 +148,25 @@ func (c *Call) fill() error {
 	if err := c.settle(); err != nil {
 		return err
 	}
+	if in.polled && in.taken {
+		in.taken = false // what has come meanwhile the next Poll finds
+		c.waiting.Store(in.readAt)
+		return errEmpty
+	}
 	now := c.now()
 	if now-in.countedAt > time.Second {
 		in.countedAt, in.futile = now, 0
 	}
-	c.waiting.Store(int64(now) | 1) // 0 means nobody
+	in.readAt = int64(now) | 1 // 0 means nobody
+	c.waiting.Store(in.readAt)
 	n, err := c.conn.Read(in.buf[in.w:])
+	if err == errEmpty {
+		return err
+	}
 	c.waiting.Store(0)
 	in.w += n
 	if n > 0 || err == nil {
+		in.taken = true
 		return nil
 	}
 	return c.cut(err)

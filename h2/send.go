@@ -137,7 +137,7 @@ func (c *Call) flush() {
 	for len(c.out.answers) > 0 && !c.out.writing && !c.out.failed {
 		c.out.begin()
 		c.mu.Unlock()
-		n, err := c.out.try.on(c.raw, c.out.buf)
+		n, err := c.conn.try(c.out.buf)
 		c.mu.Lock()
 		short := err == nil && n < len(c.out.buf)
 		if short && c.end == nil { // so that nobody waits for the goroutines yet

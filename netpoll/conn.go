@@ -6,7 +6,8 @@ import "math"
 const (
 	maxSlots   = math.MaxUint32 - 1<<16
 	wakeSlot   = math.MaxUint32
-	listenSlot = maxSlots // + number of the listener
+	watchSlot  = wakeSlot - 1<<8 // + number of the watch
+	listenSlot = maxSlots        // + number of the listener
 )
 
 // flags of a connection's record. Life of a slot:

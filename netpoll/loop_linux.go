@@ -50,6 +50,7 @@ type Loop struct {
 	inbox    inbox
 	placed   placed
 	visits   chan func() (turn bool) // work for the thread of a loop that stands still
+	watching watching
 }
 
 // work lists the connections that the loop must come back to without an event. Owned by the loop.
@@ -187,7 +188,13 @@ func (l *Loop) timeout() time.Duration {
 // event handles what epoll said of one descriptor.
 func (l *Loop) event(c Conn, events uint32) {
 	if i := c.slot(); i >= listenSlot {
-		if i != wakeSlot {
+		switch {
+		case i == wakeSlot:
+		case i >= watchSlot:
+			if l.group.cfg.Ready != nil { // one that a predecessor forgot
+				l.group.cfg.Ready(l, int(i-watchSlot))
+			}
+		default:
 			l.acceptFrom(int(i - listenSlot))
 		}
 		return
@@ -435,6 +442,6 @@ func (l *Loop) shut() {
 		}
 	}
 	l.accepts.close(l)
-	closeFD(int32(l.ep), false)
+	l.watching.end(func() { closeFD(int32(l.ep), false) })
 	l.bell.close()
 }

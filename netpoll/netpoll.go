@@ -73,6 +73,10 @@ type Config struct {
 	// that ended may be. It is called on the loop's thread and may ask the loop, but change no connection.
 	Note func(l *Loop, touched []Conn)
 
+	// Ready is told, on the loop's thread, that the descriptor which is watched under a number can be read, has failed, or could
+	// be when the turn began: it may be watched no more. It is needed by who calls Watch, and may do what a Handler may.
+	Ready func(l *Loop, number int)
+
 	// Inherit is what the group goes on with, nil for nothing. Until Start it touches nothing of that.
 	Inherit *Inheritance
 

@@ -39,6 +39,7 @@ func (r *Relay) Hold(ctx context.Context) error {
 		if err := s.news.wait(ctx); err != nil {
 			return fmt.Errorf("hold manager %s, shard %d: %w", s.address, s.port.shard, err)
 		}
+		s.recall() // the successor has the same epoll
 	}
 	return nil
 }

@@ -41,6 +41,15 @@ func (g *gate) enter(waiting func() <-chan struct{}) bool {
 	return true
 }
 
+// tryEnter goes in, to leave afterwards, if the gate is open.
+func (g *gate) tryEnter() bool {
+	if g.word.Add(1)&gateShut != 0 {
+		g.leave()
+		return false
+	}
+	return true
+}
+
 // whenOpened returns what is closed when the gate opens, nil if it is open.
 func (g *gate) whenOpened() <-chan struct{} {
 	g.mu.Lock()

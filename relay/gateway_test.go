@@ -56,10 +56,12 @@ func newGateway(t *testing.T, s setup) *gateway {
 	if s.change != nil {
 		s.change(&o)
 	}
+	start := lend(t, &o)
 	var err error
 	if g.relay, err = relay.New(o); err != nil {
 		t.Fatal(err)
 	}
+	start(g.relay)
 	g.relay.Start()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithCancel(context.Background())

@@ -236,9 +236,11 @@ func TestAnotherManagerAfterHandOver(t *testing.T) {
 	server := start(t, a)
 	s := newSite(t, random, 1, []string{server.address}, nil)
 	s.untilMet()
-	if a.books[0].hello.Resumed {
-		t.Error("a cold start says that it is resumed")
-	}
+	a.set(func() {
+		if a.books[0].hello.Resumed {
+			t.Error("a cold start says that it is resumed")
+		}
+	})
 	s.upgrade(random, false)
 	a.until(0, "the successor", func(b *book) bool { return b.streams == 2 })
 	a.set(func() {

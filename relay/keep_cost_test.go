@@ -76,7 +76,7 @@ func (m *mill) turn(tb testing.TB) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if err := s.accept(m.attempt, in, &d); err != nil {
+	if err := s.accept(m.attempt, &intake{in: in, d: d, now: time.Now()}, true); err != nil {
 		tb.Fatal(err)
 	}
 	for _, p := range m.r.ports {

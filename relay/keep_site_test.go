@@ -125,10 +125,12 @@ func (k *keeping) build(from *relay.Inheritance) (*handover.Memory, *relay.Relay
 	if k.change != nil {
 		k.change(&o)
 	}
+	start := lend(k.t, &o)
 	r, err := relay.New(o)
 	if err != nil {
 		k.t.Fatal(err)
 	}
+	start(r)
 	return memory, r
 }
 

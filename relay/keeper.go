@@ -50,13 +50,13 @@ func (k *keeper) ended() {
 }
 
 // want is set by the sender before its last look, so that what ends meanwhile is found by that. The mutex is held.
-func (s *stream) want() {
+func (s *stream) want(now time.Time) {
 	k := &s.keeper
 	if k.ring == nil {
 		return
 	}
 	n := int32(1)
-	if owed := s.state.inbox.owed; owed > 0 {
+	if owed := s.state.inbox.owed; owed > 0 || s.attended(now) {
 		n = int32(max(receiptBatches-owed, 1))
 	}
 	if n != k.want {

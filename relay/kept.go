@@ -127,7 +127,7 @@ func (o *outlet) commit() {
 		default:
 		}
 	}
-	o.ring()
+	o.news()
 }
 
 func (o *outlet) unkept() uint64 {

@@ -18,6 +18,7 @@ type outlet struct {
 	port     *Port
 	number   int // of the Manager
 	maxBytes int64
+	stream   *stream // nil in tests
 
 	// Owned by the shard's thread.
 	returned     *Batch // buffers that came back, not yet sorted by size
@@ -37,10 +38,10 @@ type outlet struct {
 	// adds those batches to the lost ones.
 	shut atomic.Int32
 
-	// The sender sleeps on bell after it set asleep and looked at everything once more; whoever
-	// has news for it clears asleep and rings. So a ring costs one load while it is awake.
-	asleep atomic.Bool
-	bell   *lane.Bell
+	// The sender sleeps on bell after it became drowsy and looked at everything once more; whoever
+	// has news for it wakes it. So a ring costs one load while it is awake.
+	nap  atomic.Int32
+	bell *lane.Bell
 
 	kept *kept // in the ring, what is sent; nil: there is none
 }
@@ -55,8 +56,30 @@ func newOutlet(p *Port, number, maxBytes int) (*outlet, error) {
 
 // ring wakes the sender. Any goroutine may call it.
 func (o *outlet) ring() {
-	if o.asleep.Load() && o.asleep.CompareAndSwap(true, false) {
-		o.bell.Ring()
+	for {
+		nap, next := o.nap.Load(), napAwake
+		switch nap {
+		case napAwake, napRung:
+			return
+		case napLent:
+			next = napRung
+		}
+		if o.nap.CompareAndSwap(nap, next) {
+			if nap == napAsleep {
+				o.bell.Ring()
+			}
+			return
+		}
+	}
+}
+
+// sleeps says that nobody has woken the sender.
+func (o *outlet) sleeps() bool { return o.nap.Load() != napAwake }
+
+// news tells the sender that there is something to send, or sends it.
+func (o *outlet) news() {
+	if o.stream == nil || !o.stream.sendHere() {
+		o.ring()
 	}
 }
 
@@ -150,7 +173,7 @@ func (o *outlet) send(b *Batch) {
 		return
 	}
 	o.queue.push(b)
-	o.ring()
+	o.news()
 }
 
 // discharge takes a batch out of the bound, and tells the shard when it waits for that.

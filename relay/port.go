@@ -190,20 +190,19 @@ func (p *Port) giveBack(in *inbound) {
 // tell brings an event to the shard; it waits while the lane is full.
 func (p *Port) tell(e Event) bool { return p.lane.PushWait(p.done, e) }
 
-// deliver brings items to the shard. It waits for room as long as the channel is open that waiting returns;
-// then it returns false, and in stays the caller's.
-func (p *Port) deliver(manager int, in *inbound, waiting func() <-chan struct{}) bool {
+// itemsEvent says that a Manager has sent what is in a buffer.
+func itemsEvent(manager int, in *inbound) Event {
 	in.charge = cap(in.b)
-	return p.push(Event{Kind: EventItems, Manager: manager, Items: in.b, from: in}, in.charge, waiting)
+	return Event{Kind: EventItems, Manager: manager, Items: in.b, from: in}
 }
 
-// cast brings a value to the shard that stands for bytes; it waits as deliver does. slip is nil, or which part it is.
-func (p *Port) cast(manager int, v any, slip *inbound, bytes int, waiting func() <-chan struct{}) bool {
-	return p.push(Event{Kind: EventCast, Manager: manager, Cast: v, from: slip, charge: bytes}, bytes, waiting)
+// castEvent says that a shard gets a value that stands for bytes. slip is nil, or which part of a batch it is.
+func castEvent(manager int, v any, slip *inbound, bytes int) Event {
+	return Event{Kind: EventCast, Manager: manager, Cast: v, from: slip, charge: bytes}
 }
 
-// push brings an event to the shard that is counted with so many bytes in the quota. waiting is asked only
-// when there is no room at once.
+// push brings an event to the shard that is counted with so many bytes in the quota. It waits for room as long as the channel is open
+// that waiting returns, which is asked only when there is none at once; then it returns false.
 func (p *Port) push(e Event, bytes int, waiting func() <-chan struct{}) bool {
 	if !p.quota.try(bytes) && !p.quota.take(bytes, waiting()) {
 		return false
@@ -214,3 +213,18 @@ func (p *Port) push(e Event, bytes int, waiting func() <-chan struct{}) bool {
 	p.quota.give(bytes)
 	return false
 }
+
+// tryPush is push without waiting.
+func (p *Port) tryPush(e Event, bytes int) bool {
+	if !p.quota.try(bytes) {
+		return false
+	}
+	if p.lane.Push(e) {
+		return true
+	}
+	p.quota.give(bytes)
+	return false
+}
+
+// Ready says that what a stream to Manager m watches can be read (Options.Watch). It takes in what has come, for Next to return.
+func (p *Port) Ready(m int) { p.outlets[m].stream.readHere() }

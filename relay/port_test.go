@@ -39,7 +39,7 @@ func TestShardSideDoesNotAllocate(t *testing.T) {
 		}
 		sweep(out)
 		in.b = append(in.b[:0], items...)
-		p.deliver(0, in, nil)
+		p.push(itemsEvent(0, in), cap(in.b), nil)
 		if !p.Pending() {
 			t.Fatal("nothing pending")
 		}
@@ -222,15 +222,15 @@ func TestRingIsNeverLost(t *testing.T) {
 		for got < total {
 			var l list
 			if out.queue.takeInto(&l); l.n == 0 {
-				out.asleep.Store(true)
+				out.nap.Store(napAsleep)
 				if out.queue.takeInto(&l); l.n == 0 {
-					out.bell.Wait(out.asleep.Load)
+					out.bell.Wait(out.sleeps)
 					if closed.Load() {
 						t.Error("asleep for ever")
 						return
 					}
 				}
-				out.asleep.Store(false)
+				out.nap.Store(napAwake)
 			}
 			for b := l.pop(); b != nil; b = l.pop() {
 				if int(b.Items[0]) != got%251 {
@@ -314,7 +314,7 @@ func BenchmarkNext(b *testing.B) {
 	in := &inbound{b: make([]byte, 1000)}
 	b.ReportAllocs()
 	for range b.N {
-		p.deliver(0, in, nil)
+		p.push(itemsEvent(0, in), cap(in.b), nil)
 		p.Next()
 		p.last = nil
 		p.quota.give(in.charge)

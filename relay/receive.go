@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"errors"
 	"strings"
 	"time"
 
@@ -16,6 +17,11 @@ func (s *stream) receive(a *attempt) {
 	defer a.over.Store(true)
 	defer close(a.ended)
 	defer a.cancel() // frees a sender that waits for the Manager
+	if a.direct != nil {
+		s.receiveLending(a)
+		s.blame(a.err)
+		return
+	}
 	greeted := false
 	for a.err == nil {
 		in := s.buffers.Get().(*inbound)
@@ -45,7 +51,8 @@ func (s *stream) heard(a *attempt, in *inbound, first bool) error {
 	if first {
 		s.admit(a, helloOf(&d))
 	}
-	return s.accept(a, in, &d)
+	t := intake{in: in, d: d, now: time.Now()}
+	return s.accept(a, &t, true)
 }
 
 func helloOf(d *batch.Downstream) *batch.ManagerHello {
@@ -68,32 +75,77 @@ func (s *stream) blame(err error) {
 	}
 }
 
-// accept takes in one Downstream and gives its buffer away.
-func (s *stream) accept(a *attempt, in *inbound, d *batch.Downstream) error {
-	now := time.Now()
-	v, ready, err := s.note(a, d, now)
-	if err != nil || v != take {
-		recycle(s.buffers, in)
-		if v == repeated {
-			s.count.repeated.Add(1)
-			s.taken(a, d.Seq, false, now)
+// intake is a Downstream that is being taken in.
+type intake struct {
+	in   *inbound
+	d    batch.Downstream
+	now  time.Time
+	step step
+	size int // bytes
+	n    int // items
+}
+
+// step is what an intake has to do next.
+type step int
+
+const (
+	toNote step = iota
+	toCommit
+	toDeliver
+	toCount
+)
+
+// errWait is what accept returns when it would have to wait, and may not.
+var errWait = errors.New("it has to be waited")
+
+// accept takes in one Downstream and gives its buffer away. After errWait it goes on where it stands.
+func (s *stream) accept(a *attempt, t *intake, mayWait bool) error {
+	if t.step == toNote {
+		v, ready, err := s.note(a, &t.d, t.now)
+		if err != nil || v != take {
+			recycle(s.buffers, t.in)
+			if v == repeated {
+				s.count.repeated.Add(1)
+				s.taken(a, t.d.Seq, false, t.now)
+			}
+			return err
 		}
-		return err
+		t.size, t.step = len(t.in.b), toDeliver
+		if !ready {
+			t.step = toCommit
+		}
 	}
-	seq, size := d.Seq, len(in.b)
-	if !ready && !s.awaitCommit() {
-		recycle(s.buffers, in)
-		return errKilled
+	if t.step == toCommit {
+		if !mayWait {
+			return errWait
+		}
+		if !s.awaitCommit() {
+			recycle(s.buffers, t.in)
+			return errKilled
+		}
+		t.step = toDeliver
 	}
-	n, ok := s.split.deliver(in, d.Items)
-	if !ok {
-		return errKilled
+	if t.step == toDeliver {
+		s.split.spilling = !mayWait
+		n, ok := s.split.deliver(t.in, t.d.Items)
+		if !ok {
+			return errKilled
+		}
+		t.n, t.step = n, toCount
 	}
-	s.count.received.add(n, size)
+	if len(s.split.spilt) > 0 {
+		if !mayWait {
+			return errWait
+		}
+		if !s.split.pour() {
+			return errKilled
+		}
+	}
+	s.count.received.add(t.n, t.size)
 	if s.split.again > 0 {
 		s.count.done.Add(uint64(s.split.again))
 	}
-	s.taken(a, seq, n > 0, now)
+	s.taken(a, t.d.Seq, t.n > 0, t.now)
 	s.followed()
 	return nil
 }
@@ -136,7 +188,7 @@ func (s *stream) note(a *attempt, d *batch.Downstream, now time.Time) (v verdict
 // taken records that a batch is the shards'.
 func (s *stream) taken(a *attempt, seq uint64, progress bool, now time.Time) {
 	s.mu.Lock()
-	tell := s.took(seq, now)
+	tell := s.took(seq, now) && !(s.state.inbox.owed == 1 && s.attended(now))
 	a.progress = a.progress || progress
 	s.mu.Unlock()
 	if tell {

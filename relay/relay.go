@@ -35,7 +35,14 @@ type Options struct {
 	Wake    func(shard int)        // called by any goroutine when Next has something; cheap, coalesced by the shard; may be nil
 	ShardOf func(index uint32) int // the shard that owns a link's index; may be nil with one shard
 	Log     *slog.Logger           // nil: nothing is logged
-	Inherit *Inheritance           // what a predecessor left; nil: there was none
+
+	// Watch has the shard's thread call Port.Ready with a number, the Manager's, turn by turn as long as there is something to read
+	// from fd, and Unwatch ends that. Any goroutine calls them. With them the shard's thread reads and writes the sockets of
+	// Managers without TLS itself, where nothing has to wait. They may be nil: goroutines do all of it.
+	Watch   func(shard, number, fd int) error
+	Unwatch func(shard, fd int)
+
+	Inherit *Inheritance // what a predecessor left; nil: there was none
 
 	// UserShards returns the shards that have links of a user, or the link of a device; a nil device
 	// means all of the user's. An item for a user or device goes to each of them, or, if there is none, to
@@ -130,7 +137,7 @@ func New(o Options) (*Relay, error) {
 
 func (r *Relay) newStream(o *Options, p *Port, m int, cred credentials.TransportCredentials) (*stream, error) {
 	address := o.Config.Addresses[m]
-	way, err := newRoad(address, cred)
+	way, err := newRoad(address, cred, o.Watch != nil)
 	if err != nil {
 		return nil, fmt.Errorf("manager %s: %w", address, err)
 	}
@@ -144,6 +151,10 @@ func (r *Relay) newStream(o *Options, p *Port, m int, cred credentials.Transport
 		grace: o.Config.Grace, alone: len(o.Config.Addresses) == 1,
 		port: p, out: out, buffers: p.buffers, life: &r.life,
 		state: state{outbox: newOutbox(out.forget, out.giveUp)},
+	}
+	out.stream = s
+	if o.Watch != nil {
+		s.lend(o, m)
 	}
 	s.news.prepare()
 	s.sending.prepare()

@@ -32,9 +32,11 @@ type call interface {
 	CloseSend() error
 }
 
-func newRoad(address string, cred credentials.TransportCredentials) (road, error) {
+func newRoad(address string, cred credentials.TransportCredentials, polled bool) (road, error) {
 	if cred == nil {
-		return newPlain(address), nil
+		p := newPlain(address)
+		p.options.Polled = polled
+		return p, nil
 	}
 	cc, err := grpc.NewClient(target(address), dialOptions(cred)...)
 	return library{cc}, err

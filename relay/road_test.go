@@ -83,7 +83,7 @@ var roads = []struct {
 
 func openRoad(t testing.TB, address string, cred credentials.TransportCredentials) (road, call) {
 	t.Helper()
-	r, err := newRoad(address, cred)
+	r, err := newRoad(address, cred, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +145,7 @@ func TestRoadsExplain(t *testing.T) {
 	want := fmt.Sprintf(`connection error: desc = "transport: Error while dialing: dial tcp %v: connect: connection refused"`, l.Addr())
 	for _, road := range roads {
 		t.Run(road.name, func(t *testing.T) {
-			r, err := newRoad(l.Addr().String(), road.cred)
+			r, err := newRoad(l.Addr().String(), road.cred, false)
 			if err != nil {
 				t.Fatal(err)
 			}

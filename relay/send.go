@@ -10,10 +10,14 @@ import (
 // send is the sender's life while a stream is open: it sends what there is, then sleeps until
 // somebody rings: the shard with news, the receiver, a timer with a deadline, or Stop.
 func (s *stream) send(a *attempt) error {
-	timer := time.AfterFunc(time.Hour, s.out.ring)
-	defer timer.Stop()
+	a.alarm = time.AfterFunc(time.Hour, s.out.ring)
+	defer a.alarm.Stop()
 	defer context.AfterFunc(s.life.stop, s.out.ring)()
-	asleep := s.out.asleep.Load
+	defer s.dropBegun()
+	s.sender = a
+	s.mu.Lock()
+	s.state.alarmAt = time.Time{}
+	s.mu.Unlock()
 	for !a.over.Load() {
 		if did, err := s.step(a); did || err != nil {
 			if err != nil {
@@ -22,30 +26,42 @@ func (s *stream) send(a *attempt) error {
 			continue
 		}
 		// From here on who has news rings; what came before is found by this second look.
-		s.out.asleep.Store(true)
+		s.out.nap.Store(napDrowsy)
 		did, err := s.step(a)
+		if err == nil && !did {
+			s.halfClose(a)
+			s.setAlarm(a)
+			if !a.over.Load() && s.out.nap.CompareAndSwap(napDrowsy, napAsleep) {
+				s.out.bell.Wait(s.out.sleeps)
+			}
+		}
+		s.out.nap.Store(napAwake)
 		if err != nil {
 			return err
 		}
-		if !did {
-			s.halfClose(a)
-			s.setAlarm(a, timer)
-			if !a.over.Load() {
-				s.out.bell.Wait(asleep)
-			}
-		}
-		s.out.asleep.Store(false)
 	}
 	return nil
 }
 
 // setAlarm has the timer ring at the next deadline.
-func (s *stream) setAlarm(a *attempt, timer *time.Timer) {
-	if at, ok := s.deadline(a); ok {
-		timer.Reset(time.Until(at))
+func (s *stream) setAlarm(a *attempt) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at, ok := s.deadline(a)
+	if ok {
+		a.alarm.Reset(time.Until(at))
 	} else {
-		timer.Stop()
+		at = time.Time{}
+		a.alarm.Stop()
 	}
+	s.state.alarmAt = at
+}
+
+// attended says that the alarm rings before a receipt is due that begins to be owed now: the sender need not be told of it. So a flow
+// of batches wakes it some times a second, and not with each. The mutex is held.
+func (s *stream) attended(now time.Time) bool {
+	left := s.state.alarmAt.Sub(now)
+	return left > 0 && left <= receiptDelay
 }
 
 // step sends one message. did is false when there is none.
@@ -66,23 +82,33 @@ func (s *stream) step(a *attempt) (did bool, err error) {
 
 // sendNext does a step inside the gate, where the stream is admitted. late says that it has to be, although nothing came.
 func (s *stream) sendNext(a *attempt) (did, late bool, err error) {
-	now := time.Now()
+	if s.begun.open {
+		return true, false, s.goOn(a)
+	}
 	s.mu.Lock()
+	o, received, ok, late := s.choose(a)
+	s.mu.Unlock()
+	if !ok {
+		return false, late, nil
+	}
+	return true, false, s.emit(a, o, received)
+}
+
+// choose returns what goes out next, and how far the Manager's batches are receipted with it. The mutex is held.
+func (s *stream) choose(a *attempt) (o offer, received uint64, ok, late bool) {
+	now := time.Now()
 	st := &s.state
 	if !a.admitted {
-		late = !now.Before(s.admitBy(a))
-		s.mu.Unlock()
-		return false, late, nil
+		return offer{}, 0, false, !now.Before(s.admitBy(a))
 	}
 	s.settle(a, now)
 	if !s.tidy() {
-		s.mu.Unlock()
-		return false, false, nil // what goes out depends on what the shard has yet to commit
+		return offer{}, 0, false, false // what goes out depends on what the shard has yet to commit
 	}
 	s.collect(now)
 	s.drain()
-	received := st.inbox.done
-	o, ok := st.outbox.next(now, received)
+	received = st.inbox.done
+	o, ok = st.outbox.next(now, received)
 	if !ok {
 		at, owed := st.inbox.due()
 		ok = owed && (!now.Before(at) || s.life.stop.Err() != nil)
@@ -91,12 +117,8 @@ func (s *stream) sendNext(a *attempt) (did, late bool, err error) {
 		st.inbox.receipted()
 		s.writeDown(o)
 	}
-	s.want()
-	s.mu.Unlock()
-	if !ok {
-		return false, false, nil
-	}
-	return true, false, s.emit(a, o, received)
+	s.want(now)
+	return o, received, ok, false
 }
 
 // drain brings what the shard sent into the outbox. The mutex is held: an event with lost batches shuts
@@ -113,17 +135,24 @@ func (s *stream) emit(a *attempt, o offer, received uint64) error {
 	if o.b == nil {
 		return s.finish(o, a.call.SendMsg(batch.AppendUpstreamSeq(nil, o.seq, received)))
 	}
-	items, bytes := batch.UpItems(o.b.Items).Count(), len(o.b.wire)
 	err := a.call.SendMsg(o.b)
-	o.b.unref()
 	if err == nil {
-		s.count.sent.add(items, bytes)
-		s.count.itemsPerBatch.add(uint64(items))
-		if !o.new {
-			s.count.again.Add(1)
-		}
+		s.countSent(o)
+	} else {
+		o.b.unref()
 	}
 	return s.finish(o, err)
+}
+
+// countSent counts a batch that went out, and ends its use.
+func (s *stream) countSent(o offer) {
+	items, bytes := batch.UpItems(o.b.Items).Count(), len(o.b.wire)
+	o.b.unref()
+	s.count.sent.add(items, bytes)
+	s.count.itemsPerBatch.add(uint64(items))
+	if !o.new {
+		s.count.again.Add(1)
+	}
 }
 
 func (s *stream) finish(o offer, err error) error {
@@ -156,13 +185,11 @@ func (s *stream) halfClose(a *attempt) {
 	_ = a.call.CloseSend() // always nil; the receiver learns how the stream ends
 }
 
-// deadline is the earliest time at which something has to happen without news.
+// deadline is the earliest time at which something has to happen without news. The mutex is held.
 func (s *stream) deadline(a *attempt) (at time.Time, ok bool) {
 	if a.halfClosed {
 		return time.Time{}, false
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if !a.admitted {
 		return s.admitBy(a), true
 	}

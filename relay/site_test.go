@@ -96,10 +96,12 @@ func (s *site) build(from *relay.Inheritance) *relay.Relay {
 	if s.options != nil {
 		s.options(&o)
 	}
+	start := lend(s.t, &o)
 	r, err := relay.New(o)
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	start(r)
 	return r
 }
 

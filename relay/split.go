@@ -43,6 +43,17 @@ type splitter struct {
 	again   int    // items left out because a predecessor had carried them out, once for each shard
 	dropped int    // items that found no room, once for each shard
 	late    Shards // the shards without room: what stands behind is dropped too
+
+	// A shard's thread must not wait for room: what finds none is spilt, and all behind it, until it is poured.
+	spilling bool
+	spilt    []spill
+}
+
+// spill is an event that found no room.
+type spill struct {
+	shard int
+	event Event
+	bytes int
 }
 
 func newSplitter(r *Relay, self, manager int) splitter {
@@ -252,7 +263,7 @@ func (s *splitter) castAll(item []byte) {
 		if s.done(i) {
 			continue
 		}
-		if s.late.Has(i) || !p.cast(s.manager, v, s.slip(p), len(item), s.waiting) {
+		if s.late.Has(i) || !s.push(i, castEvent(s.manager, v, s.slip(p), len(item)), len(item)) {
 			s.late.Add(i)
 			s.dropped++
 		}
@@ -300,9 +311,13 @@ func (s *splitter) flush() {
 // send gives a buffer to a shard.
 func (s *splitter) send(to int, in *inbound) {
 	s.follow(in)
-	if s.ports[to].deliver(s.manager, in, s.waiting) {
-		return
+	if !s.push(to, itemsEvent(s.manager, in), cap(in.b)) {
+		s.refused(to, in)
 	}
+}
+
+// refused drops what found no room.
+func (s *splitter) refused(to int, in *inbound) {
 	s.late.Add(to)
 	s.dropped += batch.DownItems(in.b).Count()
 	if in.binds != nil {
@@ -310,4 +325,33 @@ func (s *splitter) send(to int, in *inbound) {
 		in.binds = nil
 	}
 	recycle(s.buffers, in)
+}
+
+// push brings an event to a shard, or spills it.
+func (s *splitter) push(to int, e Event, bytes int) bool {
+	p := s.ports[to]
+	if !s.spilling {
+		return p.push(e, bytes, s.waiting)
+	}
+	if len(s.spilt) > 0 || !p.tryPush(e, bytes) {
+		s.spilt = append(s.spilt, spill{to, e, bytes})
+	}
+	return true
+}
+
+// pour brings what was spilt to the shards. It returns false as deliver does.
+func (s *splitter) pour() bool {
+	s.spilling = false
+	for i, o := range s.spilt {
+		s.spilt[i] = spill{}
+		switch {
+		case s.ports[o.shard].push(o.event, o.bytes, s.waiting):
+		case o.event.Kind == EventCast:
+			s.dropped++
+		default:
+			s.refused(o.shard, o.event.from)
+		}
+	}
+	s.spilt = s.spilt[:0]
+	return s.dropped == 0
 }

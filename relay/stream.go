@@ -65,6 +65,7 @@ type stream struct {
 	split splitter // owned by the receiver
 
 	keeper keeper
+	lending
 
 	// order is held while events other than items are decided on and brought to the shard, so that
 	// they and the items behind them arrive in one order. It is taken before mu.
@@ -83,7 +84,8 @@ type state struct {
 	tickets tickets // of what is being carried out
 	before  *before // what a predecessor had carried out, while it may be repeated
 
-	attempt *attempt // the one that is open, for breakOff
+	attempt *attempt  // the one that is open, for breakOff
+	alarmAt time.Time // when the sender wakes by itself; zero: never
 }
 
 // retry is the sender's memory of the streams before.
@@ -100,13 +102,17 @@ type retry struct {
 // attempt is one gRPC stream.
 type attempt struct {
 	call   call
+	direct direct // the same if it can be lent to the shard's thread, else nil
+	ctx    context.Context
 	cancel context.CancelFunc
 	start  time.Time
 	ended  chan struct{} // closed by the receiver, which leaves its reason in err
 	over   atomic.Bool   // the same, for a sender that sleeps on the bell
 	err    error
 
-	halfClosed bool // owned by the sender
+	// Owned by the sender.
+	halfClosed bool
+	alarm      *time.Timer
 
 	// Guarded by stream.mu.
 	admitted bool // it is known who answers: batches may flow
@@ -205,7 +211,7 @@ func (s *stream) open() (*attempt, error) {
 	}
 	defer s.sending.leave()
 	ctx, cancel := context.WithCancel(s.life.kill)
-	a := &attempt{cancel: cancel, start: time.Now(), ended: make(chan struct{})}
+	a := &attempt{ctx: ctx, cancel: cancel, start: time.Now(), ended: make(chan struct{})}
 	// The connection may have been lost just now: then gRPC would wait for the next one.
 	s.mu.Lock()
 	s.state.attempt = a
@@ -215,6 +221,9 @@ func (s *stream) open() (*attempt, error) {
 	var err error
 	if a.call, err = s.road.open(ctx); err == nil {
 		err = a.call.SendMsg(s.hello)
+		if s.watch != nil {
+			a.direct, _ = a.call.(direct)
+		}
 	}
 	if err == io.EOF {
 		err = nil // the receiver learns the reason

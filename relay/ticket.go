@@ -92,11 +92,22 @@ func (s *stream) collect(now time.Time) {
 		return
 	}
 	k.finished.Store(0) // before the look at the tickets: who ends one after that counts from 0
+	since := now
+	if at := s.state.alarmAt; !at.IsZero() {
+		since = earlier(now, at.Add(-receiptDelay)) // nobody was told when it was carried out: after the alarm was set
+	}
 	for {
 		seq, ok := s.state.tickets.collect()
 		if !ok {
 			return
 		}
-		s.state.inbox.did(seq, now)
+		s.state.inbox.did(seq, since)
 	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
