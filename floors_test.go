@@ -33,7 +33,7 @@ func isTool(pkg string) bool {
 }
 
 // unsafePackages may use unsafe and raw system calls, in files named *_linux.go.
-var unsafePackages = map[string]bool{"netpoll": true, "lane": true, "nic": true, "handover": true}
+var unsafePackages = map[string]bool{"netpoll": true, "lane": true, "nic": true, "handover": true, "h2": true}
 
 func TestFloors(t *testing.T) {
 	seen := map[string]bool{}

@@ -7,9 +7,12 @@
 // No goroutine stands between the caller and the socket, where a library for many calls on one connection has one that
 // reads, one that writes, and queues between them and the calls. Each of these hops waits for a CPU.
 //
+// Where an epoll tells when there is something to read (Options.Polled), Poll and TrySend are the same without ever waiting, for a
+// thread that has more to do.
+//
 // # Who owns what
 //
-// One goroutine sends (Send, CloseSend), one receives (Recv); anybody may Close. What was read belongs to the receiver:
+// One goroutine sends (Send, TrySend, CloseSend), one receives (Recv, Poll); anybody may Close. What was read belongs to the receiver:
 // the buffer, the half-read frame, the half-read message, the table of the compressed heads. What both of them need lies
 // under Call.mu: the peer's windows, the answers that wait to be written, how the call ended. The mutex is never held
 // during a system call. The socket's writing side belongs to whoever set Call.writing.

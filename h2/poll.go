@@ -39,7 +39,8 @@ func (c *Call) TrySend(message []byte) Progress {
 	c.mu.Unlock()
 	written, err := c.conn.try(o.buf)
 	c.mu.Lock()
-	if o.buf = o.buf[written:]; err != nil || len(o.buf) > 0 {
+	if err != nil || written < len(o.buf) {
+		o.buf = o.buf[written:]
 		c.mu.Unlock()
 		return Begun
 	}

@@ -1,17 +1,26 @@
 // Package relay carries batches of items between the shards and the Managers over gRPC streams
 // (docs/PROTOCOL.md, section 2): one connection and one stream for each pair of shard and Manager.
 //
-//	shard thread   Take, fill, Send ──> queue ──> sender goroutine: number, keep, SendMsg ──> Manager
-//	               Next <── lane <── receiver goroutine: judge the number, split by shard <── RecvMsg
+//	shard thread   Take, fill, Send ──> queue ──> sender: number, keep, SendMsg ──> Manager
+//	               Next <── lane <── receiver: judge the number, split by shard <── RecvMsg
 //
 // # Who owns what
 //
-// The Port is the shard's end; its methods run on the shard's thread alone, never block and, once
+// The Port is the shard's end; its methods run on the shard's thread alone, never wait and, once
 // its buffers are warm, never allocate. A stream is two goroutines: the sender, which also dials,
 // waits and gives up, and the receiver. What both of them need, the outbox (batches that wait or
 // that lack a receipt), the inbox (numbers of the other direction) and the peer (who answers), lies
-// under the stream's mutex, which the shard's thread never takes: between it and the sender stands
-// only a chain of batches, pushed with one compare-and-swap.
+// under the stream's mutex. Between the shard's thread and the sender stands only a chain of batches, pushed with one
+// compare-and-swap.
+//
+// # Lending
+//
+// Two goroutines between a reactor and its Managers are two threads to be woken for each batch. So, with Options.Watch and
+// without TLS, they lend their work to the shard's thread while there is nothing to wait for (lend.go): Send and Commit write to the
+// Manager's socket, and the reactor's own epoll says by Port.Ready that something came, in the turn in which the links are served.
+// What has to wait goes back to the goroutine as it stands: a socket or a window that is full, a lane without room (what found none is
+// spilt, in its order, until the receiver pours it), the first word of a Manager, a gate that is shut. Who holds the stream's mutex never
+// waits for anything, so the shard's thread may take it.
 //
 // # What holds
 //
@@ -49,7 +58,7 @@
 //
 // and in the new one New with Options.Inherit, Orphans, Start. Two gates in each stream say what may be under way (gate.go):
 // behind news is all that a shard is told, and all that came; behind sending is what the sender changes and sends. What stands
-// before a gate was neither taken in nor sent.
+// before a gate was neither taken in nor sent. Hold also has all duties given back that were lent, since the successor gets the epoll.
 //
 // Without receipts nothing that SendMsg took is repeated, and what the Manager had not read yet of the old stream, or we of
 // its, may be lost with it. A Manager that was met so lately that it did not say its name yet, and to which something was sent
