@@ -35,6 +35,7 @@ const (
 	maxAnswers = 64 << 10 // bytes of answers that wait while the peer does not read
 	maxHead    = 64 << 10 // bytes of a head, packed and unpacked (with 32 for each field, as section 6.5.2 counts)
 	maxFutile  = 10000    // frames in a second that bring no byte of a message, while we send none
+	pollReads  = 8        // so often Poll reads before it says that nothing is left, so that others have their turn
 	growAtOnce = 64 << 10 // a longer message gets its memory as its bytes come
 )
 
@@ -81,7 +82,8 @@ type reader struct {
 	r, w int // what is between them was read and not yet understood
 
 	polled bool  // the socket is
-	taken  bool  // Poll has read since the last time that nothing was left
+	reads  int   // of Poll since the last time that nothing was left
+	short  bool  // the last of them found less than there was room for: nothing more
 	readAt int64 // when the receiver last wanted to read, as waiting has it
 
 	left  int  // bytes of the present DATA frame that belong to messages

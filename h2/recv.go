@@ -148,8 +148,8 @@ func (c *Call) fill() error {
 	if err := c.settle(); err != nil {
 		return err
 	}
-	if in.polled && in.taken {
-		in.taken = false // what has come meanwhile the next Poll finds
+	if in.polled && (in.short || in.reads == pollReads) {
+		in.reads, in.short = 0, false // what has come meanwhile the next Poll finds
 		c.waiting.Store(in.readAt)
 		return errEmpty
 	}
@@ -159,14 +159,18 @@ func (c *Call) fill() error {
 	}
 	in.readAt = int64(now) | 1 // 0 means nobody
 	c.waiting.Store(in.readAt)
-	n, err := c.conn.Read(in.buf[in.w:])
+	room := in.buf[in.w:]
+	n, err := c.conn.Read(room)
 	if err == errEmpty {
+		in.reads = 0
 		return err
 	}
 	c.waiting.Store(0)
 	in.w += n
 	if n > 0 || err == nil {
-		in.taken = true
+		if in.polled {
+			in.reads, in.short = in.reads+1, n < len(room)
+		}
 		return nil
 	}
 	return c.cut(err)
