@@ -40,6 +40,8 @@ func (p *fakePort) Pending() bool { return len(p.events) > 0 }
 
 func (p *fakePort) Trim() {}
 
+func (p *fakePort) Flush() {}
+
 func (p *fakePort) Carried(func(stream int, seq uint64, index uint32)) {}
 
 func (p *fakePort) Commit() {

@@ -33,6 +33,7 @@ type port interface {
 	Pending() bool
 	Held(m int) int
 	Trim()
+	Flush()
 	Carried(each func(stream int, seq uint64, index uint32))
 	Commit()
 }
@@ -229,6 +230,7 @@ func (s *shard) Turn(time.Duration) time.Duration {
 	s.drainSome()
 	s.shedSome()
 	s.managers.flush(s)
+	s.port.Flush()
 	return s.untilDue()
 }
 

@@ -12,6 +12,9 @@ func (c *Call) Hold() (fd int, ok bool) {
 // Release ends a Hold.
 func (c *Call) Release() { c.conn.(*polled).leave() }
 
+// Flush sends the answers that wait, if there are any. It never waits. Any goroutine may call it.
+func (c *Call) Flush() { c.flush() }
+
 // Progress is how far TrySend came.
 type Progress int
 

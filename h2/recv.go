@@ -19,14 +19,16 @@ func (c *Call) Recv(dst []byte) ([]byte, error) {
 		if dst, err = c.recv(dst); err != errEmpty {
 			return dst, err
 		}
+		c.flush()
 		if err := c.conn.(*polled).awaitInput(); err != nil {
 			return dst, c.cut(err)
 		}
 	}
 }
 
-// Poll is Recv for Options.Polled that never waits (Recv does, and keeps a thread meanwhile). If whole is false nothing is left of what it has read at once, and the message
-// that has begun to come is to be given to the next Poll: when the socket can be read, and not before, as it may be in this moment.
+// Poll is Recv for Options.Polled that never waits (Recv does, and keeps a thread meanwhile). If whole is false nothing is left of
+// what it has read at once, and the message that has begun to come is to be given to the next Poll: when the socket can be read, and
+// not before, as it may be in this moment. What the peer is to be answered goes out with the next message, or by Flush.
 func (c *Call) Poll(dst []byte) (_ []byte, whole bool, err error) {
 	dst, err = c.recv(dst)
 	if err == errEmpty {
@@ -190,7 +192,7 @@ func (c *Call) settle() error {
 		return end
 	case over:
 		return c.refuse(http2.ErrCodeEnhanceYourCalm, codes.ResourceExhausted, "h2: the peer asks and does not read")
-	case waiting:
+	case waiting && !c.in.polled:
 		c.flush()
 	}
 	return nil

@@ -131,14 +131,14 @@ func (s *polled) Close() error {
 	return nil
 }
 
-// call does one system call on the descriptor.
-func (s *polled) call(number uintptr, p []byte, flags uintptr) (int, error) {
+// call reads or writes once.
+func (s *polled) call(number uintptr, p []byte) (int, error) {
 	if !s.use() {
 		return 0, net.ErrClosed
 	}
 	defer s.leave()
 	for {
-		n, _, e := unix.RawSyscall6(number, uintptr(s.fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), flags, 0, 0)
+		n, _, e := unix.RawSyscall(number, uintptr(s.fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
 		if e == 0 {
 			return int(n), nil
 		}
@@ -149,7 +149,7 @@ func (s *polled) call(number uintptr, p []byte, flags uintptr) (int, error) {
 }
 
 func (s *polled) Read(p []byte) (int, error) {
-	n, err := s.call(unix.SYS_RECVFROM, p, 0)
+	n, err := s.call(unix.SYS_READ, p)
 	switch {
 	case err == unix.EAGAIN:
 		return 0, errEmpty
@@ -162,7 +162,7 @@ func (s *polled) Read(p []byte) (int, error) {
 }
 
 func (s *polled) try(p []byte) (int, error) {
-	n, err := s.call(unix.SYS_SENDTO, p, unix.MSG_NOSIGNAL)
+	n, err := s.call(unix.SYS_WRITE, p)
 	switch {
 	case err == unix.EAGAIN:
 		return 0, nil

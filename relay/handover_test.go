@@ -208,6 +208,9 @@ func TestManagerIsTakenOutAndComesBack(t *testing.T) {
 	s.on(func(w *worker) { w.sendOne(0) })
 	first := s.sent(0, 0)
 	a.untilPayloads(0, first)
+	for end := time.Now().Add(patience); s.relay.Stats().Streams[0].KeptBatches > 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond) // until its receipt has come
+	}
 	a.set(func() { a.receipts = false }) // what it takes in now, it does not admit
 	s.on(func(w *worker) { w.sendOne(0); w.sendOne(0) })
 	n := s.sent(0, 0)

@@ -41,25 +41,6 @@ const (
 	dutyRecalled              // it does, and has to give the duty back
 )
 
-// direct is a call of which nothing has to wait.
-type direct interface {
-	call
-	trySend(b *Batch) h2.Progress
-	finishSend() error
-	// poll takes what has come of a message; whole: all of it.
-	poll(in *inbound) (whole bool, err error)
-	Hold() (fd int, ok bool)
-	Release()
-}
-
-func (c plainCall) trySend(b *Batch) h2.Progress { return c.TrySend(b.wire) }
-func (c plainCall) finishSend() error            { return c.FinishSend() }
-
-func (c plainCall) poll(in *inbound) (whole bool, err error) {
-	in.b, whole, err = c.Poll(in.b)
-	return whole, err
-}
-
 // lending is what a stream has for it. Without watch nothing is lent.
 type lending struct {
 	// Static after New.
@@ -84,7 +65,7 @@ type begun struct {
 // reading is where the receiver stands.
 type reading struct {
 	a        *attempt
-	call     direct
+	call     *h2.Call
 	fd       int
 	arriving *inbound // a message that has begun to come, or
 	whole    bool     // has come, and was not looked at
@@ -135,7 +116,7 @@ func (s *stream) trySend() bool {
 			s.begun = begun{offer: o, open: true, received: received}
 			return false
 		}
-		switch a.direct.trySend(o.b) {
+		switch a.direct.TrySend(o.b.wire) {
 		case h2.Done:
 			s.countSent(o)
 			_ = s.finish(o, nil)
@@ -156,7 +137,7 @@ func (s *stream) goOn(a *attempt) error {
 	if !b.some {
 		return s.emit(a, b.offer, b.received)
 	}
-	err := a.direct.finishSend()
+	err := a.direct.FinishSend()
 	if err == nil {
 		s.countSent(b.offer)
 	} else {
@@ -185,6 +166,7 @@ func (s *stream) receiveLending(a *attempt) {
 			a.err = s.hearWhole(a)
 		default:
 			if a.err = s.arrive(r); a.err == nil && !r.whole {
+				r.call.Flush()
 				s.lendDuty(a)
 				a.err = r.err
 			}
@@ -201,7 +183,8 @@ func (s *stream) arrive(r *reading) (err error) {
 	if r.arriving == nil {
 		r.arriving = s.buffers.Get().(*inbound)
 	}
-	r.whole, err = r.call.poll(r.arriving)
+	in := r.arriving
+	in.b, r.whole, err = r.call.Poll(in.b)
 	return err
 }
 
@@ -285,6 +268,7 @@ func (s *stream) readHere() {
 	if !s.duty.CompareAndSwap(dutyLent, dutyHere) {
 		return // it is being given back
 	}
+	s.port.owe(s.out, s.reading.call)
 	if !s.readAll() || !s.duty.CompareAndSwap(dutyHere, dutyLent) {
 		s.giveBack()
 	}

@@ -3,6 +3,7 @@ package relay
 import (
 	"sync/atomic"
 
+	"edged/h2"
 	"edged/lane"
 )
 
@@ -42,6 +43,8 @@ type outlet struct {
 	// has news for it wakes it. So a ring costs one load while it is awake.
 	nap  atomic.Int32
 	bell *lane.Bell
+
+	owing atomic.Pointer[h2.Call] // by which something came in this turn: its peer may want an answer
 
 	kept *kept // in the ring, what is sent; nil: there is none
 }

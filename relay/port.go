@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"edged/h2"
 	"edged/lane"
 )
 
@@ -73,6 +74,7 @@ type Port struct {
 	lane  *lane.Lane[Event]
 	quota quota         // bytes in the lane
 	room  atomic.Uint64 // a bit for each Manager that has room again
+	owing atomic.Uint64 // a bit for each Manager that may have to be answered
 
 	// Owned by the shard's thread: what is given back after the last event.
 	last   *inbound // its items lie in it
@@ -224,6 +226,31 @@ func (p *Port) tryPush(e Event, bytes int) bool {
 	}
 	p.quota.give(bytes)
 	return false
+}
+
+// owe notes that something came by a call of an outlet.
+func (p *Port) owe(o *outlet, c *h2.Call) {
+	o.owing.Store(c)
+	p.owing.Or(1 << o.number)
+}
+
+// Flush ends a turn: it sends what Managers have to be answered beside batches, which went out with those if there were any. With
+// Options.Rings Commit does it.
+func (p *Port) Flush() {
+	if p.turn == nil {
+		p.answer()
+	}
+}
+
+func (p *Port) answer() {
+	if p.owing.Load() == 0 {
+		return
+	}
+	for set := p.owing.Swap(0); set != 0; set &= set - 1 {
+		if c := p.outlets[bits.TrailingZeros64(set)].owing.Swap(nil); c != nil {
+			c.Flush()
+		}
+	}
 }
 
 // Ready says that what a stream to Manager m watches can be read (Options.Watch). It takes in what has come, for Next to return.

@@ -37,7 +37,7 @@ type Options struct {
 	Log     *slog.Logger           // nil: nothing is logged
 
 	// Watch has the shard's thread call Port.Ready with a number, the Manager's, turn by turn as long as there is something to read
-	// from fd, and Unwatch ends that. Any goroutine calls them. With them the shard's thread reads and writes the sockets of
+	// from fd, and Unwatch ends that; the shard calls Port.Flush at the end of its turns. Any goroutine calls them. With them the shard's thread reads and writes the sockets of
 	// Managers without TLS itself, where nothing has to wait. They may be nil: goroutines do all of it.
 	Watch   func(shard, number, fd int) error
 	Unwatch func(shard, fd int)

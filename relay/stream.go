@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"edged/batch"
+	"edged/h2"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
@@ -102,7 +103,7 @@ type retry struct {
 // attempt is one gRPC stream.
 type attempt struct {
 	call   call
-	direct direct // the same if it can be lent to the shard's thread, else nil
+	direct *h2.Call // the same if it can be lent to the shard's thread, else nil
 	ctx    context.Context
 	cancel context.CancelFunc
 	start  time.Time
@@ -221,8 +222,8 @@ func (s *stream) open() (*attempt, error) {
 	var err error
 	if a.call, err = s.road.open(ctx); err == nil {
 		err = a.call.SendMsg(s.hello)
-		if s.watch != nil {
-			a.direct, _ = a.call.(direct)
+		if c, ok := a.call.(plainCall); ok && s.watch != nil {
+			a.direct = c.Call
 		}
 	}
 	if err == io.EOF {

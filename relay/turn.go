@@ -93,6 +93,7 @@ func (p *Port) Commit() {
 		p.outlets[bits.TrailingZeros64(set)].commit()
 	}
 	t.touched = 0
+	p.answer()
 }
 
 // open says that the shard did something that it has not committed.

@@ -79,7 +79,9 @@ func (w *watcher) run() {
 			return
 		}
 		for _, e := range events[:max(n, 0)] {
-			w.relay.Load().Port(int(e.Fd)).Ready(int(e.Pad))
+			p := w.relay.Load().Port(int(e.Fd))
+			p.Ready(int(e.Pad))
+			p.Flush()
 		}
 	}
 }

@@ -28,6 +28,9 @@ const (
 	keepaliveTimeout = 5 * time.Second
 )
 
+// window is how many bytes of a stream may wait in a connection until they are taken in.
+const window = 1 << 20
+
 // Options says how a Manager behaves. The zero value is a Manager that takes everything in and does nothing with it.
 type Options struct {
 	// ID is a name for people. A part that no other process has is added to it: what a gateway may repeat to us is tied
@@ -108,6 +111,8 @@ func (m *Manager) Serve(lis net.Listener, opts ...grpc.ServerOption) error {
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
 		// A gateway pings as often as we do; grpc's default would call that an attack.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
+		// A fixed window spares the PING by which gRPC would measure the connection with each batch, and the gateway its answer.
+		grpc.StaticStreamWindowSize(window), grpc.StaticConnWindowSize(window),
 	}
 	srv := grpc.NewServer(append(own, opts...)...)
 	m.Register(srv)
