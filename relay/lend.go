@@ -223,18 +223,19 @@ func (s *stream) lendDuty(a *attempt) {
 	defer r.call.Release()
 	r.fd = fd
 	s.duty.Store(dutyLent)
-	if err := s.watch(fd); err != nil {
-		s.duty.Store(dutyHome)
-		s.news.leave()
-		r.err = status.Errorf(codes.Unavailable, "watch the socket: %v", err)
-		return
-	}
+	err := s.watch(fd)
 	s.news.leave()
-	select {
-	case <-s.home:
-	case <-a.ctx.Done():
-		s.recall()
-		<-s.home
+	if err == nil {
+		select {
+		case <-s.home:
+			return
+		case <-a.ctx.Done():
+		}
+	}
+	s.recall()
+	<-s.home
+	if err != nil {
+		r.err = status.Errorf(codes.Unavailable, "watch the socket: %v", err)
 	}
 }
 

@@ -254,4 +254,8 @@ func (p *Port) answer() {
 }
 
 // Ready says that what a stream to Manager m watches can be read (Options.Watch). It takes in what has come, for Next to return.
-func (p *Port) Ready(m int) { p.outlets[m].stream.readHere() }
+func (p *Port) Ready(m int) {
+	if m < len(p.outlets) { // a predecessor may have had more Managers
+		p.outlets[m].stream.readHere()
+	}
+}

@@ -42,22 +42,52 @@ type watcher struct {
 
 // lend has a relay's streams lend their work, if these tests do. The relay that is made then is to be told to start.
 func lend(t testing.TB, o *relay.Options) (start func(r *relay.Relay)) {
-	if os.Getenv(lentVariable) == "" {
+	if os.Getenv(lentVariable) == "" || o.Watch != nil {
 		return func(*relay.Relay) {}
 	}
+	w := newWatcher(t)
+	o.Watch, o.Unwatch = w.watch, w.unwatch
+	return func(r *relay.Relay) { w.relay.Store(r) }
+}
+
+func newWatcher(t testing.TB) *watcher {
 	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := &watcher{t: t, ep: ep}
-	o.Watch, o.Unwatch = w.watch, w.unwatch
 	w.done.Go(w.run)
 	t.Cleanup(func() {
 		w.end.Store(true)
 		w.done.Wait()
 		_ = unix.Close(ep)
 	})
-	return func(r *relay.Relay) { w.relay.Store(r) }
+	return w
+}
+
+// A stream whose socket cannot be watched ends, and is tried again.
+func TestWatchFails(t *testing.T) {
+	m := newManager(t, "m")
+	w := newWatcher(t)
+	var tries atomic.Int32
+	g := newGateway(t, setup{addresses: []string{start(t, m).address}, change: func(o *relay.Options) {
+		o.Unwatch = func(_, fd int) { _ = unix.EpollCtl(w.ep, unix.EPOLL_CTL_DEL, fd, nil) }
+		o.Watch = func(shard, number, fd int) error {
+			if tries.Add(1) <= 2 {
+				return unix.ENOSPC // fs.epoll.max_user_watches
+			}
+			return w.watch(shard, number, fd)
+		}
+	}})
+	w.relay.Store(g.relay)
+	g.want(0, relay.EventUp)
+	g.send(0, 0, "a")
+	same(t, m.untilPayloads(0, 1), []string{"a"})
+	g.until(0, 0, "the receipt", func(s relay.StreamStats) bool { return s.KeptBatches == 0 })
+	if s := g.stats(0, 0); s.Streams != 3 || s.State != relay.StateUp {
+		t.Errorf("%+v", s)
+	}
+	g.relay.Port(0).Ready(1) // there is no such Manager
 }
 
 func (w *watcher) watch(shard, number, fd int) error {
@@ -79,9 +109,10 @@ func (w *watcher) run() {
 			return
 		}
 		for _, e := range events[:max(n, 0)] {
-			p := w.relay.Load().Port(int(e.Fd))
-			p.Ready(int(e.Pad))
-			p.Flush()
+			if r := w.relay.Load(); r != nil {
+				r.Port(int(e.Fd)).Ready(int(e.Pad))
+				r.Port(int(e.Fd)).Flush()
+			}
 		}
 	}
 }
