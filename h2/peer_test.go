@@ -29,7 +29,7 @@ const polledVariable = "EDGED_TEST_H2_POLLED"
 // All that holds for a call holds for a polled one.
 func TestPolledAsWell(t *testing.T) {
 	if os.Getenv(polledVariable) != "" {
-		t.Skip("this is the run with polled calls")
+		return // this is the run with polled calls
 	}
 	cmd := exec.Command(os.Args[0], "-test.timeout=5m")
 	cmd.Env = append(os.Environ(), polledVariable+"=1")
