@@ -45,8 +45,8 @@ func playKeeper() int {
 		case "links":
 			fmt.Println("links", k.Stats().Links)
 		case "stat":
+			s := k.Stats() // waits for a welcome under way, whose first line of log opens the zone's file for a moment
 			fds, err := os.ReadDir("/proc/self/fd")
-			s := k.Stats()
 			fmt.Println("stat", s.Links, len(fds), s.Full, err)
 		}
 	}
