@@ -15,7 +15,7 @@ import (
 // not know each other. A new package must be given its floor here.
 var floors = map[string]float64{
 	"wire": 0, "batch": 0, "linkpool": 0, "session": 0, "room": 0, "delivery": 0, "api/edgedpb": 0, "etc": 0,
-	"nic": 1, "redisconn": 1,
+	"nic": 1, "redisconn": 1, "gcpace": 1,
 	"netpoll": 1.5, "lane": 1.5, "health": 1.5, "tuning": 1.5, "handover": 1.5,
 	"h2":    1.5,
 	"relay": 2, "dispatch": 2, "offline": 2, "registry": 2, "bus": 2,

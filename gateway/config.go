@@ -42,6 +42,7 @@ type Config struct {
 	SchedBatch    bool          `toml:"sched_batch"`     // reactors under SCHED_BATCH
 	Steering      string        `toml:"steering"`        // "auto", or how new links find their reactor: netpoll.Steer
 	BusyPoll      time.Duration `toml:"busy_poll"`       // how long a reactor asks its queue for packets before it sleeps; 0: not at all
+	Coalesce      time.Duration `toml:"coalesce"`        // how long a reactor that waits for CPUs rests at most; 0: never
 	RetryAfterMax time.Duration `toml:"retry_after_max"` // window over which clients are told to come back
 }
 
@@ -59,6 +60,7 @@ func Default() Config {
 		SessionMax:    4096,
 		StallTimeout:  15 * time.Second,
 		LinkRate:      50_000,
+		Coalesce:      100 * time.Microsecond,
 		RetryAfterMax: 30 * time.Second,
 		Steering:      SteeringAuto,
 	}
@@ -99,6 +101,9 @@ func (c Config) Validate() error {
 	}
 	if c.BusyPoll < 0 || c.BusyPoll > maxBusyPoll || c.BusyPoll%time.Microsecond != 0 {
 		bad("busy_poll: %v is not between 0 and %v, in whole microseconds", c.BusyPoll, maxBusyPoll)
+	}
+	if c.Coalesce < 0 || c.Coalesce > netpoll.MaxCoalesce {
+		bad("coalesce: %v is not between 0 and %v", c.Coalesce, netpoll.MaxCoalesce)
 	}
 	if c.Login != "required" && c.Login != "none" {
 		bad("login: %q is neither \"required\" nor \"none\"", c.Login)

@@ -40,6 +40,8 @@ func TestConfigNamesTheKey(t *testing.T) {
 		{"link_rate: 999 is not", func(c *gateway.Config) { c.LinkRate = 999 }},
 		{"link_rate: -1 is not", func(c *gateway.Config) { c.LinkRate = -1 }},
 		{"link_rate: 10000001 is not", func(c *gateway.Config) { c.LinkRate = 10_000_001 }},
+		{"coalesce: -1ns is not between 0 and 1ms", func(c *gateway.Config) { c.Coalesce = -1 }},
+		{"coalesce: 2ms is not", func(c *gateway.Config) { c.Coalesce = 2 * time.Millisecond }},
 		{"drain_timeout: -1ns is not", func(c *gateway.Config) { c.DrainTimeout = -1 }},
 		{"retry_after_max: 48h0m0s is not", func(c *gateway.Config) { c.RetryAfterMax = 48 * time.Hour }},
 	}

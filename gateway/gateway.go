@@ -184,6 +184,7 @@ func (g *Gateway) open(reactors int, o Options) (err error) {
 		Queues:      o.Queues.steered(g.cfg),
 		Steered:     g.steered,
 		BusyPoll:    netpoll.BusyPoll{Time: g.cfg.BusyPoll},
+		Coalesce:    g.cfg.Coalesce,
 		HighWater:   g.slow.Bytes,
 		Piece:       frameLen,
 		Inherit:     g.inheritedLoops(),

@@ -41,6 +41,9 @@
 // connections are not as they were, AppendConn writes what has to be known of one, and a group made with Config.Restore goes on with
 // those whose record is the last word: the kernel's counters tell. The others, which the last turn had begun with, are torn.
 //
+// Where CPUs are full a loop rests some tens of microseconds before it waits (Config.Coalesce), so that it is woken for several
+// messages and not for each: coalesce_linux.go says when.
+//
 // All descriptors are non-blocking and all system calls but the long wait are raw, so that the Go scheduler does not take
 // the loop's P away at each of them; wait_linux.go says how the wait itself is done.
 package netpoll

@@ -100,3 +100,26 @@ func (l *Loop) Die() {
 	closeFD(int32(l.ep), false)
 	closeFD(int32(l.bell.fd), false)
 }
+
+// Coalescing is the judgement of how long to rest, with a file in the place of the thread's schedstat.
+type Coalescing struct{ c coalescing }
+
+// NewCoalescing reads what it is to know from fd.
+func NewCoalescing(fd int, longest time.Duration) *Coalescing {
+	return &Coalescing{coalescing{file: int32(fd), waited: -1, longest: longest}}
+}
+
+// Look returns how long to rest from now on.
+func (c *Coalescing) Look(now time.Duration, turns uint64) time.Duration {
+	c.c.look(now, turns)
+	return c.c.rest
+}
+
+// RestFor and ParseRunDelay are what Look goes by.
+var (
+	RestFor       = restFor
+	ParseRunDelay = parseRunDelay
+)
+
+// ForceRest has a loop rest whatever its CPU does; on its thread.
+func (l *Loop) ForceRest(d time.Duration) { l.longest, l.coalescing.rest = 0, d }

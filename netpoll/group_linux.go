@@ -172,7 +172,7 @@ func (g *Group) Threads() []int {
 	return threads
 }
 
-// Err returns what a loop could not do to its thread (pinning, SCHED_BATCH), and the listeners that broke; the loop runs all
+// Err returns what a loop could not do to its thread (pinning, SCHED_BATCH, resting), and the listeners that broke; the loop runs all
 // the same.
 func (g *Group) Err() error {
 	g.mu.Lock()
@@ -196,6 +196,9 @@ func (g *Group) prepareThread(number int) {
 		if err := setBatch(); err != nil {
 			g.report(fmt.Errorf("netpoll: SCHED_BATCH for loop %d: %w", number, err))
 		}
+	}
+	if err := g.loops[number].coalescing.begin(g.cfg.Coalesce); err != nil {
+		g.report(fmt.Errorf("netpoll: rests of loop %d: %w", number, err))
 	}
 }
 

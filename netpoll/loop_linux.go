@@ -40,6 +40,8 @@ type Loop struct {
 	work    work
 	accepts accepting
 	pinning pinning
+	found   int // events of the last wait
+	coalescing
 
 	freezing *freeze // it is to stand still, or does
 
@@ -108,6 +110,7 @@ func (l *Loop) run() {
 	runtime.LockOSThread() // and never unlocked: a pinned thread is of no use to others
 	l.thread = unix.Gettid()
 	l.group.prepareThread(l.number)
+	defer l.coalescing.end()
 	l.waiter.raw = mayWaitRaw(l.group.cfg.Loops)
 	l.group.ready.Done()
 	if l.group.revived != nil {
@@ -125,12 +128,13 @@ func (l *Loop) run() {
 // turn waits for events and handles one batch of them.
 func (l *Loop) turn() {
 	n := l.sleep()
-	l.now = l.clock.now()
+	l.now, l.found = l.clock.now(), n
 	l.stats.Wakeups++
 	if n == 0 {
 		l.stats.Empty++
 	}
 	l.stats.Events += uint64(n)
+	l.look(l.now, l.stats.Wakeups)
 	if len(l.work.resumed) != 0 {
 		l.readResumed()
 	}
@@ -156,6 +160,7 @@ func (l *Loop) sleep() int {
 	if timeout == 0 {
 		return l.wait(0)
 	}
+	l.coalesce()
 	l.sleeping.Store(true)
 	n := l.wait(l.timeout())
 	l.sleeping.Store(false)

@@ -61,6 +61,7 @@ type Config struct {
 	CPUs        []int         // CPU that each loop is pinned to, -1 for none; empty: none is
 	SchedBatch  bool          // loops run under SCHED_BATCH
 	BusyPoll    BusyPoll      // default off
+	Coalesce    time.Duration // how long a loop that waits for CPUs rests at most, so that more comes at once; default 0: never
 
 	// Steer says how connections find their loops, by the receive queues that Queues knows; default SteerOff. Steered, unless
 	// nil, is told when a listener's way is chosen and when it changes: on any thread, loops' too, and so it must not wait.
@@ -90,6 +91,9 @@ type Config struct {
 	PieceHead int // bytes that head has at least, and so every piece; 1 to 64, default 2
 }
 
+// MaxCoalesce bounds Config.Coalesce: those who wait would see it.
+const MaxCoalesce = time.Millisecond
+
 func (c *Config) setDefaults() error {
 	def := func(v *int, d int) {
 		if *v == 0 {
@@ -115,7 +119,7 @@ func (c *Config) check() error {
 	switch {
 	case c.Loops < 0 || c.MaxConns < 0 || c.MaxConns > maxSlots:
 		return fmt.Errorf("netpoll: %d loops of %d connections", c.Loops, c.MaxConns)
-	case c.KernelBytes < 0 || c.Linger < 0 || c.UserTimeout < 0:
+	case c.KernelBytes < 0 || c.Linger < 0 || c.UserTimeout < 0 || c.Coalesce < 0:
 		return errors.New("netpoll: a bound below zero")
 	case c.PieceHead < 0 || c.PieceHead > seenHead:
 		return fmt.Errorf("netpoll: a head of %d bytes is not between 1 and %d", c.PieceHead, seenHead)
@@ -124,6 +128,9 @@ func (c *Config) check() error {
 		if n < 0 || n > maxConfigured {
 			return fmt.Errorf("netpoll: a buffer of %d bytes is not between 1 and %d", n, maxConfigured)
 		}
+	}
+	if c.Coalesce > MaxCoalesce {
+		return fmt.Errorf("netpoll: rests of %v are longer than %v", c.Coalesce, MaxCoalesce)
 	}
 	if c.Steer > SteerQueue {
 		return fmt.Errorf("netpoll: %v", c.Steer)
@@ -154,6 +161,7 @@ type Stats struct {
 	Wakeups     uint64 // turns that began with a wait
 	Empty       uint64 // of them, those without an event
 	Events      uint64
+	Rests       uint64 // waits put off so that more comes at once (Config.Coalesce)
 	Rings       uint64 // of the Wake calls, those that had to ring
 	Reads       uint64 // recv calls
 	ReadBytes   uint64

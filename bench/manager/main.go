@@ -37,6 +37,7 @@ func run(listen string, session int) error {
 	}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
+	manager.PaceGC(context.Background())
 	m := manager.New(manager.Options{ID: "bench", Handler: handler(session)})
 	served := make(chan error, 1)
 	go func() { served <- m.Serve(l) }()

@@ -146,6 +146,7 @@ func (m *metrics) loop(s *gateway.ShardStats, reactor admin.Label) {
 	m.counter("edged_accepts_without_files_total", "accept calls that found no file descriptor or memory", l.NoFiles, reactor)
 	m.counter("edged_reactor_wakeups_total", "turns of the reactor", l.Wakeups, reactor)
 	m.counter("edged_reactor_empty_wakeups_total", "turns without an event", l.Empty, reactor)
+	m.counter("edged_reactor_rests_total", "times that the reactor rested so that more came at once", l.Rests, reactor)
 	m.counter("edged_reactor_events_total", "events taken from epoll", l.Events, reactor)
 	m.counter("edged_reactor_reads_total", "recv calls", l.Reads, reactor)
 	m.counter("edged_reactor_writes_total", "send and writev calls", l.Writes, reactor)

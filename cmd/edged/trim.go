@@ -1,11 +1,12 @@
 package main
 
 import (
-	"os"
 	"runtime"
 	"runtime/debug"
 	rt "runtime/metrics"
 	"time"
+
+	"edged/gcpace"
 )
 
 // The Go runtime lets garbage grow up to the size of what lives before it collects, and gives memory back slowly. What lives here
@@ -34,41 +35,10 @@ func (t *trimmer) due(allocated uint64) bool {
 	return true
 }
 
-// A collection is no pause, but for some milliseconds it takes a CPU, has the reactors wake and makes all stores of pointers slower. With
-// a small heap there were several in a second, and their messages made the p99. So some garbage is let grow whatever lives.
-const (
-	garbageFloor = 64 << 20
-	mostPercent  = 1600 // with little alive: the runtime begins with 4 MB
-)
-
-// gcPercent returns GOGC for so many bytes alive: garbage may grow to their size, as is usual, or to garbageFloor.
-func gcPercent(live uint64) int {
-	return int(min(max(garbageFloor*100/max(live, 1), 100), mostPercent))
-}
-
-// pacer keeps GOGC in step with what lives, unless the operator has set it.
-type pacer struct {
-	fixed bool
-	set   int
-}
-
-func newPacer(gogc string) *pacer { return &pacer{fixed: gogc != ""} }
-
-// follow sets GOGC if it is far from what it should be: setting it stops the world for a moment.
-func (p *pacer) follow(live uint64) {
-	want := gcPercent(live)
-	if p.fixed || want*4 > p.set*3 && want*3 < p.set*4 {
-		return
-	}
-	p.set = want
-	debug.SetGCPercent(want)
-}
-
 // trim gives memory back when things are quiet, until stop is closed; drop lets go of buffers first.
 func trim(stop <-chan struct{}, drop func()) {
 	var t trimmer
-	p := newPacer(os.Getenv("GOGC"))
-	p.follow(0)
+	p := gcpace.New()
 	sample := []rt.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}}
 	tick := time.NewTicker(trimEvery)
 	defer tick.Stop()
@@ -79,7 +49,7 @@ func trim(stop <-chan struct{}, drop func()) {
 		case <-tick.C:
 		}
 		rt.Read(sample)
-		p.follow(sample[1].Value.Uint64())
+		p.Follow(sample[1].Value.Uint64())
 		if t.due(sample[0].Value.Uint64()) {
 			drop()
 			runtime.GC() // a sync.Pool keeps what it holds over one collection

@@ -1,0 +1,125 @@
+package netpoll
+
+import (
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Coalescing: where the CPUs are full, a loop that found little to do rests a moment before it waits. A loop that is woken for
+// each message costs its CPU, and its peers theirs, several times what the message does in a batch, and what they lack of CPUs
+// they wait for in the kernel's slices of milliseconds. So some tens of microseconds more for each message are less for the
+// slowest, as with a network card that moderates its interrupts.
+//
+// Whether CPUs are full is known by how long the loop's thread had to wait for one: the second figure of
+// /proc/self/task/N/schedstat (sched_info.run_delay). A loop with a CPU of its own waits for none, and never rests.
+const (
+	coalesceEvery = 50 * time.Millisecond
+	coalesceFrom  = 0.05 // share of the time that the thread waited for a CPU: below, it does not rest
+	coalesceFull  = 0.25 // from which on it rests as long as it may
+	coalesceLeast = 10 * time.Microsecond
+
+	// A loop with fewer turns in a second does not rest, and does not look whether it should.
+	coalesceTurns = 1000
+	// A turn with so many events was a batch already.
+	coalesceBatch = 64
+)
+
+// coalescing is how long a loop rests. Owned by the loop's thread.
+type coalescing struct {
+	longest time.Duration // zero: it never rests
+	rest    time.Duration // now
+	looked  time.Duration // when it was looked at last
+	waited  time.Duration // how long the thread had waited for a CPU then; negative: that was not read
+	turns   uint64        // of the loop, then
+	file    int32         // the thread's schedstat; -1 for none
+}
+
+// begin has the calling thread, a loop's, rest as long as it is told to: the kernel adds 50 µs to a sleep otherwise
+// (timer_slack_ns). Without the figures of its thread it never rests.
+func (c *coalescing) begin(longest time.Duration) error {
+	*c = coalescing{file: -1, waited: -1}
+	if longest <= 0 {
+		return nil
+	}
+	fd, err := unix.Open("/proc/thread-self/schedstat", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	c.file, c.longest = int32(fd), longest
+	return unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
+}
+
+func (c *coalescing) end() {
+	if c.file >= 0 {
+		closeFD(c.file, false)
+	}
+	*c = coalescing{file: -1}
+}
+
+// look sees now and then how long the loop is to rest.
+func (c *coalescing) look(now time.Duration, turns uint64) {
+	took := now - c.looked
+	if took < coalesceEvery || c.longest == 0 {
+		return
+	}
+	busy := float64(turns-c.turns) >= coalesceTurns*took.Seconds()
+	c.looked, c.turns = now, turns
+	before := c.waited
+	c.waited = -1
+	if busy {
+		c.waited = c.read()
+	}
+	if !busy || c.waited < 0 {
+		c.rest = 0
+	} else if before >= 0 {
+		// One look is short: half of it is what was known before.
+		c.rest = (c.rest + restFor(float64(c.waited-before)/float64(took), c.longest)) / 2
+	}
+}
+
+// restFor returns how long to rest where a thread waited for a CPU for a share of its time.
+func restFor(share float64, longest time.Duration) time.Duration {
+	part := (share - coalesceFrom) / (coalesceFull - coalesceFrom)
+	return time.Duration(min(max(part, 0), 1) * float64(longest))
+}
+
+// read returns how long the thread has waited for a CPU, negative if that is not to be had.
+func (c *coalescing) read() time.Duration {
+	var b [80]byte
+	n, _, e := unix.RawSyscall6(unix.SYS_PREAD64, uintptr(c.file), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), 0, 0, 0)
+	if e != 0 {
+		return -1
+	}
+	return parseRunDelay(b[:n])
+}
+
+// parseRunDelay returns the second number of a schedstat, in nanoseconds there; negative if there is none.
+func parseRunDelay(b []byte) time.Duration {
+	i := 0
+	for i < len(b) && b[i] != ' ' {
+		i++
+	}
+	d, digits := time.Duration(0), 0
+	for i++; i < len(b) && b[i] >= '0' && b[i] <= '9'; i++ {
+		d = d*10 + time.Duration(b[i]-'0')
+		digits++
+	}
+	if digits == 0 || digits > 18 {
+		return -1
+	}
+	return d
+}
+
+// coalesce rests, if that is wanted, so that more is there when the loop looks. What comes meanwhile, Wake and signals
+// included, is seen after it.
+func (l *Loop) coalesce() {
+	c := &l.coalescing
+	if c.rest < coalesceLeast || l.found == 0 || l.found >= coalesceBatch || !l.raw {
+		return
+	}
+	l.stats.Rests++
+	ts := unix.NsecToTimespec(int64(c.rest))
+	_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
+}
