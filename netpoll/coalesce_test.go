@@ -135,8 +135,7 @@ func burn(t *testing.T, cpu, n int) {
 	}
 }
 
-// Loops that share their CPU with threads that compute rest; a loop that is not told to never does, nor one with a CPU of its own
-// by and large. All is answered.
+// Loops that share their CPU with threads that compute rest; a loop that is not told to never does. All is answered.
 func TestRestsWhereCPUsAreFull(t *testing.T) {
 	old := runtime.GOMAXPROCS(netpoll.Procs(2) + 4) // those that compute have a P each
 	t.Cleanup(func() { runtime.GOMAXPROCS(old) })
