@@ -34,6 +34,7 @@ const (
 	writeLen   = 64 << 10 // what one system call writes at most of a large message
 	maxAnswers = 64 << 10 // bytes of answers that wait while the peer does not read
 	maxHead    = 64 << 10 // bytes of a head, packed and unpacked (with 32 for each field, as section 6.5.2 counts)
+	maxText    = 4 << 10  // bytes of a status's text that are sent, before they are encoded
 	maxFutile  = 10000    // frames in a second that bring no byte of a message, while we send none
 	pollReads  = 8        // so often Poll reads before it says that nothing is left, so that others have their turn
 	growAtOnce = 64 << 10 // a longer message gets its memory as its bytes come
@@ -59,14 +60,17 @@ type Options struct {
 
 // Call is one call.
 type Call struct {
-	// Static after Dial.
+	// Static after Dial and Accept.
 	options Options
+	server  bool   // it is the server's end
+	path    string // that the client asked for, at the server's end
 	conn    socket
 	born    time.Time
 	flusher sync.WaitGroup
 
 	waiting atomic.Int64 // since when, in nanoseconds after born, the receiver waits for the peer; 0: it does not
-	in      reader       // owned by the receiver
+	in      reader       // owned by the receiver; at the server's end by who holds stead.mu
+	stead   stead        // at the server's end
 	probe   prober
 
 	mu    sync.Mutex
@@ -96,12 +100,16 @@ type reader struct {
 	have   int // bytes of prefix
 	need   int // bytes that the message lacks
 
+	substituted bool // it is not the receiver that reads: fill must not wait, and no credit be given
+	patient     bool // fill may wait once nevertheless
+
 	unpack  *hpack.Decoder
 	head    head   // what the present head says
 	block   []byte // a head whose end has not come
 	opened  bool   // block is one
 	closes  bool   // nothing follows it
 	greeted bool   // the first head has come
+	halved  bool   // the client has said all
 	packing string // how compressed messages would be
 
 	futile    int           // frames that brought nothing
@@ -179,7 +187,11 @@ func (c *Call) Close() {
 func (c *Call) abort(code http2.ErrCode, err error) {
 	if c.finish(err, true) == err {
 		c.mu.Lock()
-		c.answer(http2.FrameRSTStream, 0, streamID, uint32(code))
+		if c.server {
+			c.trailLocked(err)
+		} else {
+			c.answer(http2.FrameRSTStream, 0, streamID, uint32(code))
+		}
 		c.mu.Unlock()
 		c.flush()
 	}

@@ -18,9 +18,7 @@ const userAgent = "edged"
 // a name has several addresses each of them is tried, in the order in which they were found, and gets an equal share of
 // the time that ctx leaves. ctx counts for Dial alone. What goes wrong is a gRPC status, Unavailable.
 func Dial(ctx context.Context, network, address string, o Options) (*Call, error) {
-	if o.Window < firstWindow || o.Window > maxWindow || o.MaxMessage <= 0 {
-		panic(fmt.Sprintf("h2: a window of %d bytes, messages of %d", o.Window, o.MaxMessage))
-	}
+	o.check()
 	targets, err := find(ctx, network, address, o.Lookup)
 	if err != nil {
 		return nil, undialled(err)
@@ -32,6 +30,12 @@ func Dial(ctx context.Context, network, address string, o Options) (*Call, error
 		}
 	}
 	return nil, err
+}
+
+func (o *Options) check() {
+	if o.Window < firstWindow || o.Window > maxWindow || o.MaxMessage <= 0 {
+		panic(fmt.Sprintf("h2: a window of %d bytes, messages of %d", o.Window, o.MaxMessage))
+	}
 }
 
 func undialled(err error) error { return lost("transport: Error while dialing: " + err.Error()) }
@@ -138,19 +142,23 @@ func (c *Call) greet() error {
 
 // greeting is the preface of a connection (RFC 9113, section 3.4), with our settings and the window of the connection.
 func (c *Call) greeting() []byte {
-	var b bytes.Buffer
-	b.WriteString(http2.ClientPreface)
-	f := http2.NewFramer(&b, nil)
-	// A buffer takes everything.
-	_ = f.WriteSettings(
+	return c.settled([]byte(http2.ClientPreface),
 		http2.Setting{ID: http2.SettingEnablePush, Val: 0},
 		http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(c.options.Window)},
 		http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: maxHead},
+		http2.Setting{ID: settingAlone, Val: 1},
 	)
+}
+
+// settled appends settings, and what makes the connection's window as large as the call's.
+func (c *Call) settled(b []byte, settings ...http2.Setting) []byte {
+	w := bytes.NewBuffer(b)
+	f := http2.NewFramer(w, nil)
+	_ = f.WriteSettings(settings...) // a buffer takes everything
 	if more := c.options.Window - firstWindow; more > 0 {
 		_ = f.WriteWindowUpdate(0, uint32(more))
 	}
-	return b.Bytes()
+	return w.Bytes()
 }
 
 // request is the head of the call. It leaves nothing in the peer's table, whose size then needs no care.

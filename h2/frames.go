@@ -85,6 +85,9 @@ func (c *Call) data(f frame) error {
 	if !in.greeted {
 		return c.refuse(http2.ErrCodeProtocol, codes.Internal, "received DATA before HEADERS")
 	}
+	if in.halved {
+		return c.broken(http2.ErrCodeStreamClosed, "DATA after the end")
+	}
 	in.left, in.pad, in.last = f.length, 0, f.flags.Has(http2.FlagDataEndStream)
 	if f.flags.Has(http2.FlagDataPadded) {
 		if f.length == 0 {
@@ -107,7 +110,7 @@ func (c *Call) data(f frame) error {
 // nor does it matter: what it sends too early stays in the socket until somebody wants it.
 func (c *Call) credit(n int) {
 	in := &c.in
-	if in.owed += n; in.owed < c.options.Window/2 {
+	if in.owed += n; in.owed < c.options.Window/2 || in.substituted {
 		return
 	}
 	c.mu.Lock()
@@ -173,7 +176,7 @@ func (c *Call) goAway(f frame, b []byte) error {
 		return c.broken(http2.ErrCodeProtocol, "GOAWAY with stream %d", last)
 	}
 	*a = goAway{told: true, code: http2.ErrCode(binary.BigEndian.Uint32(b[4:])), text: string(b[8:min(len(b), 8+1024)]), last: last}
-	if last < streamID {
+	if last < streamID && !c.server { // a client tells of the server's calls, of which there are none
 		return c.finish(status.Error(codes.Unavailable, "the stream is rejected because server is draining the connection"), false)
 	}
 	return nil
@@ -251,7 +254,11 @@ func (o *writer) obey(b []byte) *http2.Setting {
 // broken ends the connection because the peer broke the protocol.
 func (c *Call) broken(code http2.ErrCode, format string, args ...any) error {
 	c.mu.Lock()
-	c.answer(http2.FrameGoAway, 0, 0, 0, uint32(code))
+	last := uint32(0) // the last call of the peer's that we looked at
+	if c.server && c.in.greeted {
+		last = streamID
+	}
+	c.answer(http2.FrameGoAway, 0, 0, last, uint32(code))
 	c.mu.Unlock()
-	return c.refuse(code, codes.Unavailable, "%s", lostText(c.in.reading()+fmt.Sprintf(format, args...)))
+	return c.refuse(code, codes.Unavailable, "%s", lostText(c.reading()+fmt.Sprintf(format, args...)))
 }

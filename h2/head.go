@@ -17,6 +17,7 @@ import (
 type head struct {
 	size                                     int
 	http, contentType, status, text, packing string
+	method, path                             string // of a request
 }
 
 // field is called for each field of a head as it is unpacked.
@@ -27,6 +28,10 @@ func (h *head) field(f hpack.HeaderField) {
 	switch f.Name {
 	case ":status":
 		h.http = f.Value
+	case ":method":
+		h.method = f.Value
+	case ":path":
+		h.path = f.Value
 	case "content-type":
 		h.contentType = f.Value
 	case "grpc-status":
@@ -88,6 +93,9 @@ func (c *Call) gather(b []byte, last bool) error {
 		return c.refuse(http2.ErrCodeFrameSize, codes.Internal, "peer header list size exceeded limit")
 	case err != nil:
 		return c.broken(http2.ErrCodeCompression, "%v", err)
+	}
+	if c.server {
+		return c.asked(&in.head)
 	}
 	return c.headed(&in.head)
 }
@@ -172,4 +180,17 @@ func decodeText(s string) string {
 		out = append(out, s[i])
 	}
 	return string(out)
+}
+
+// encodeText is the percent-encoding of grpc-message: what is no printable ASCII, and the percent sign.
+func encodeText(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '%' {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }

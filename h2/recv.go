@@ -14,6 +14,9 @@ import (
 // the call it returns io.EOF if the peer says that all went well, else a gRPC status; the same again each time. One
 // goroutine may be in Recv.
 func (c *Call) Recv(dst []byte) ([]byte, error) {
+	if c.server {
+		return c.recvServer(dst)
+	}
 	for dst = dst[:0]; ; {
 		var err error
 		if dst, err = c.recv(dst); err != errEmpty {
@@ -56,6 +59,8 @@ func (c *Call) recv(dst []byte) ([]byte, error) {
 			if err := c.skip(); err != nil {
 				return dst, err
 			}
+		case in.last && c.server:
+			return dst, c.half()
 		case in.last:
 			return dst, c.finish(status.Error(codes.Internal, "server closed the stream without sending trailers"), false)
 		default:
@@ -162,7 +167,12 @@ func (c *Call) fill() error {
 	in.readAt = int64(now) | 1 // 0 means nobody
 	c.waiting.Store(in.readAt)
 	room := in.buf[in.w:]
-	n, err := c.conn.Read(room)
+	read := c.conn.Read
+	if in.substituted && !in.patient {
+		read = c.conn.(*pooled).tryRead
+	}
+	in.patient = false
+	n, err := read(room)
 	if err == errEmpty {
 		in.reads = 0
 		return err
@@ -192,7 +202,7 @@ func (c *Call) settle() error {
 		return end
 	case over:
 		return c.refuse(http2.ErrCodeEnhanceYourCalm, codes.ResourceExhausted, "h2: the peer asks and does not read")
-	case waiting && !c.in.polled:
+	case waiting && (!c.in.polled || c.in.patient):
 		c.flush()
 	}
 	return nil
@@ -200,7 +210,7 @@ func (c *Call) settle() error {
 
 // cut says how the call ended, now that the connection did.
 func (c *Call) cut(err error) error {
-	text := c.in.reading() + err.Error()
+	text := c.reading() + err.Error()
 	if a := &c.in.away; a.told {
 		return c.finish(status.Errorf(codes.Unavailable, "closing transport due to: %v, received prior goaway: %v", lostText(text), a), false)
 	}
@@ -208,11 +218,15 @@ func (c *Call) cut(err error) error {
 }
 
 // reading is what an error of the connection was met at.
-func (in *reader) reading() string {
-	if in.first {
-		return "error reading server preface: "
+func (c *Call) reading() string {
+	peer := "server"
+	if c.server {
+		peer = "client"
 	}
-	return "error reading from server: "
+	if c.in.first {
+		return "error reading " + peer + " preface: "
+	}
+	return "error reading from " + peer + ": "
 }
 
 // refuse ends the call because of what the peer sent.

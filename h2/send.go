@@ -20,7 +20,10 @@ func (c *Call) Send(message []byte) error {
 	binary.BigEndian.PutUint32(prefix[1:], uint32(len(message)))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.out.closed {
+	switch {
+	case c.out.closed && c.server:
+		return c.failure()
+	case c.out.closed:
 		panic("h2: Send after CloseSend")
 	}
 	head := prefix[:]
@@ -58,7 +61,13 @@ func (c *Call) CloseSend() error {
 // turn waits until a byte of a message may be written, and nobody else writes. The mutex is held, but while it waits.
 func (c *Call) turn() error {
 	for c.end == nil && !c.out.failed && (c.out.writing || c.out.stream <= 0 || c.out.conn <= 0) {
+		if c.server && !c.out.writing && c.hunger() {
+			continue
+		}
 		c.moved.Wait()
+	}
+	if c.server {
+		c.stead.starved.Store(false)
 	}
 	if c.end != nil || c.out.failed {
 		return c.failure()

@@ -2,14 +2,19 @@ package manager_test
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"os/exec"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/test/bufconn"
@@ -22,12 +27,28 @@ import (
 // patience bounds every wait of these tests.
 const patience = 10 * time.Second
 
-// served is a Manager on an in-memory network, and what gateways need to reach it.
+// aloneVariable has each stream of these tests come over a connection of its own that says so, as a gateway's does: the kit serves
+// it without gRPC.
+const aloneVariable = "EDGED_TEST_MANAGER_ALONE"
+
+// All that holds for streams over gRPC's server holds for those that the kit serves itself.
+func TestAloneAsWell(t *testing.T) {
+	if os.Getenv(aloneVariable) != "" {
+		return // this is the run without gRPC
+	}
+	cmd := exec.Command(os.Args[0], "-test.timeout=5m")
+	cmd.Env = append(os.Environ(), aloneVariable+"=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// served is a Manager, and what gateways need to reach it.
 type served struct {
 	*manager.Manager
-	t    *testing.T
-	lis  *bufconn.Listener
-	conn *grpc.ClientConn
+	t     *testing.T
+	conn  *grpc.ClientConn                  // over memory, for all streams; or
+	alone func(*testing.T) *grpc.ClientConn // makes one over TCP for each
 }
 
 // serve runs a Manager until the test ends, and then proves that it leaves no goroutine behind.
@@ -37,13 +58,22 @@ func serve(t *testing.T, o manager.Options) *served {
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
-	m := manager.New(o)
-	lis := bufconn.Listen(1 << 16)
+	s := &served{Manager: manager.New(o), t: t}
+	m := s.Manager
 	done := make(chan error, 1)
-	go func() { done <- m.Serve(lis) }()
-	s := &served{Manager: m, t: t, lis: lis, conn: dial(t, lis)}
+	if os.Getenv(aloneVariable) != "" {
+		lis := listen(t)
+		go func() { done <- m.Serve(lis) }()
+		s.alone = func(t *testing.T) *grpc.ClientConn { return dialAlone(t, lis.Addr().String()) }
+	} else {
+		lis := bufconn.Listen(1 << 16)
+		go func() { done <- m.Serve(lis) }()
+		s.conn = dial(t, lis)
+	}
 	t.Cleanup(func() {
-		_ = s.conn.Close()
+		if s.conn != nil {
+			_ = s.conn.Close()
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := m.Stop(ctx); err != nil {
@@ -66,6 +96,49 @@ func dial(t *testing.T, lis *bufconn.Listener) *grpc.ClientConn {
 		t.Fatal(err)
 	}
 	return conn
+}
+
+// dialAlone returns a connection for one stream, which the test closes when it ends.
+func dialAlone(t *testing.T, address string) *grpc.ClientConn {
+	t.Helper()
+	conn, err := grpc.NewClient("passthrough:///"+address,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			var d net.Dialer
+			conn, err := d.DialContext(ctx, "tcp", address)
+			return &loner{Conn: conn}, err
+		}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// loner adds to the first SETTINGS of a client that it is alone on its connection.
+type loner struct {
+	net.Conn
+	first []byte // what was written as long as SETTINGS are not there
+	told  bool
+}
+
+func (l *loner) Write(p []byte) (int, error) {
+	if l.told {
+		return l.Conn.Write(p)
+	}
+	const head = len(http2.ClientPreface) + 9
+	l.first = append(l.first, p...)
+	if len(l.first) < head {
+		return len(p), nil
+	}
+	b := slices.Concat(l.first[:head], []byte{0xf1, 0xed, 0, 0, 0, 1}, l.first[head:])
+	length := b[len(http2.ClientPreface):]
+	binary.BigEndian.PutUint16(length[1:], binary.BigEndian.Uint16(length[1:])+6)
+	l.told, l.first = true, nil
+	if _, err := l.Conn.Write(b); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // settle waits until no more goroutines run than before.
@@ -133,7 +206,11 @@ func (s *served) start() *up {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
 	s.t.Cleanup(cancel)
-	stream, err := pb.NewManagerClient(s.conn).Relay(ctx)
+	conn := s.conn
+	if s.alone != nil {
+		conn = s.alone(s.t)
+	}
+	stream, err := pb.NewManagerClient(conn).Relay(ctx)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -6,13 +6,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
-	"net"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 )
 
@@ -63,7 +61,7 @@ type Manager struct {
 	gateways map[string]*epoch // by gateway ID: the epoch in force
 	records  uint64            // counts epochs met and left: gives each its own name for us, and their leaving an order
 	streams  map[*stream]struct{}
-	servers  []*grpc.Server
+	servers  []*server
 	stopping bool
 	wg       sync.WaitGroup // goroutines of streams; Add under mu while not stopping
 }
@@ -103,30 +101,6 @@ func (m *Manager) Register(r grpc.ServiceRegistrar) {
 	r.RegisterService(&serviceDesc, m)
 }
 
-// Serve runs a gRPC server on lis until Stop. The options are added to those that the Manager needs itself. It returns
-// nil after a Stop, and closes lis in any case.
-func (m *Manager) Serve(lis net.Listener, opts ...grpc.ServerOption) error {
-	own := []grpc.ServerOption{
-		grpc.ForceServerCodecV2(Codec()),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
-		// A gateway pings as often as we do; grpc's default would call that an attack.
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
-		// A fixed window spares the PING by which gRPC would measure the connection with each batch, and the gateway its answer.
-		grpc.StaticStreamWindowSize(window), grpc.StaticConnWindowSize(window),
-	}
-	srv := grpc.NewServer(append(own, opts...)...)
-	m.Register(srv)
-	m.mu.Lock()
-	if m.stopping {
-		m.mu.Unlock()
-		_ = lis.Close()
-		return ErrStopped
-	}
-	m.servers = append(m.servers, srv)
-	m.mu.Unlock()
-	return srv.Serve(lis)
-}
-
 // Stop ends all streams and the servers that Serve runs. Each stream ends between two batches: what was taken in has
 // been handled, answered and receipted; what was not, the gateway keeps for another Manager. When ctx ends first,
 // connections are cut and Stop returns ctx.Err() without waiting for a handler that has not returned.
@@ -144,7 +118,7 @@ func (m *Manager) Stop(ctx context.Context) error {
 	go func() {
 		m.wg.Wait()
 		for _, srv := range servers {
-			srv.GracefulStop()
+			srv.finish()
 		}
 		close(done)
 	}()
@@ -154,7 +128,7 @@ func (m *Manager) Stop(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	for _, srv := range servers {
-		srv.Stop()
+		srv.cut()
 	}
 	select {
 	case <-done: // it was only the network that kept us
@@ -184,5 +158,5 @@ var serviceDesc = grpc.ServiceDesc{
 }
 
 type relayer interface {
-	relay(gs grpc.ServerStream) error
+	relay(gs transport) error
 }

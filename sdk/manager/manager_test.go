@@ -410,7 +410,7 @@ func TestRegister(t *testing.T) {
 	lis := bufconn.Listen(1 << 16)
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(lis) }()
-	s := &served{Manager: m, t: t, lis: lis, conn: dial(t, lis)}
+	s := &served{Manager: m, t: t, conn: dial(t, lis)}
 	u := s.open(hello("gw", 1, 0))
 	u.items(data(ref(0, 1, 1), "x"))
 	equal(t, u.next(1), "1/1 data x")

@@ -1,13 +1,13 @@
 package manager
 
 import (
+	"context"
 	"errors"
 	"io"
 	"math"
 	"runtime/debug"
 	"sync"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -29,14 +29,14 @@ const maxIdleInbox = 256 << 10
 
 var errClosed = status.Error(codes.Unavailable, "the stream is closing")
 
-// stream is one call of Relay. Three goroutines serve it: gRPC's own waits for the end, so that a stream can be ended
+// stream is one call of Relay. Three goroutines serve it: that of the call waits for the end, so that a stream can be ended
 // while it is read from; the receiver reads and calls the handlers; the sender sends what others wrote.
 //
 //	          hello            turn            attach            EOF, error, kick
 //	opened ----------> joined ------> waiting --------> up ------------------------> down ---> left
 type stream struct {
 	m      *Manager
-	gs     grpc.ServerStream
+	gs     transport
 	wake   chan struct{} // the sender has something to do
 	kicked chan struct{} // closed: why says with which status the stream ends
 	once   sync.Once
@@ -55,6 +55,13 @@ type stream struct {
 	stash stash
 }
 
+// transport is what a stream needs of its call: gRPC's, or one of h2.
+type transport interface {
+	SendMsg(frame any) error
+	RecvMsg(inbox any) error
+	Context() context.Context
+}
+
 // writer collects what handlers write during one batch.
 type writer struct {
 	box  box
@@ -70,8 +77,8 @@ func (w *writer) put(err error) error {
 	return err
 }
 
-// relay serves one stream on gRPC's goroutine.
-func (m *Manager) relay(gs grpc.ServerStream) error {
+// relay serves one stream on the goroutine of its call.
+func (m *Manager) relay(gs transport) error {
 	s := &stream{m: m, gs: gs, wake: make(chan struct{}, 1), kicked: make(chan struct{})}
 	s.event.s = s
 	m.mu.Lock()
