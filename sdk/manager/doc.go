@@ -11,6 +11,9 @@
 //	}})
 //	err := m.Serve(listener)
 //
+// Serve takes gateways without TLS off the socket itself (package edged/h2); gRPC's server does so for all others, and for all if it is given
+// options. Which of them it is makes no difference to a Handler.
+//
 // # Two ways to act on a link
 //
 // Event's methods act on the event's own link. They take no lock: what handlers write while one batch of the gateway is
