@@ -13,12 +13,13 @@ import (
 // slowest, as with a network card that moderates its interrupts.
 //
 // Whether CPUs are full is known by how long the loop's thread had to wait for one: the second figure of
-// /proc/self/task/N/schedstat (sched_info.run_delay). It counts each
-// wake-up's own 1 to 3 µs too, so that a loop which is woken 25,000 times a second and more may rest some µs while CPUs have room.
+// /proc/self/task/N/schedstat (sched_info.run_delay). It counts what each wake-up takes on a CPU that is free too, 1 to 3 µs, which
+// is no waiting.
 const (
 	coalesceEvery = 50 * time.Millisecond
-	coalesceFrom  = 0.05 // share of the time that the thread waited for a CPU: below, it does not rest
-	coalesceFull  = 0.25 // from which on it rests as long as it may
+	coalesceWake  = 3 * time.Microsecond // of each turn are no waiting
+	coalesceFrom  = 0.02                 // share of the time that the thread waited for a CPU: below, it does not rest
+	coalesceFull  = 0.10                 // from which on it rests as long as it may
 	coalesceLeast = 10 * time.Microsecond
 
 	// A loop with fewer turns in a second does not rest, and does not look whether it should.
@@ -65,6 +66,7 @@ func (c *coalescing) look(now time.Duration, turns uint64) {
 	if took < coalesceEvery || c.longest == 0 {
 		return
 	}
+	wakes := time.Duration(turns-c.turns) * coalesceWake
 	busy := float64(turns-c.turns) >= coalesceTurns*took.Seconds()
 	c.looked, c.turns = now, turns
 	before := c.waited
@@ -76,7 +78,7 @@ func (c *coalescing) look(now time.Duration, turns uint64) {
 		c.rest = 0
 	} else if before >= 0 {
 		// One look is short: half of it is what was known before.
-		c.rest = (c.rest + restFor(float64(c.waited-before)/float64(took), c.longest)) / 2
+		c.rest = (c.rest + restFor(float64(c.waited-before-wakes)/float64(took), c.longest)) / 2
 	}
 }
 

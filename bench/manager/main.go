@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -22,8 +23,12 @@ const padKey = "bench.pad"
 
 func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "address to serve gateways at")
+	procs := flag.Int("procs", 1, "`processors` of Go's scheduler: what waits for sockets alone is served best by one; 0: as many as CPUs")
 	session := flag.Int("session", 150, "`bytes` that the session of a link is filled up to; 0: not at all")
 	flag.Parse()
+	if *procs > 0 {
+		runtime.GOMAXPROCS(*procs)
+	}
 	if err := run(*listen, *session); err != nil {
 		fmt.Fprintln(os.Stderr, "manager:", err)
 		os.Exit(1)
