@@ -60,7 +60,7 @@ func Default() Config {
 		SessionMax:    4096,
 		StallTimeout:  15 * time.Second,
 		LinkRate:      50_000,
-		Coalesce:      100 * time.Microsecond,
+		Coalesce:      30 * time.Microsecond,
 		RetryAfterMax: 30 * time.Second,
 		Steering:      SteeringAuto,
 	}

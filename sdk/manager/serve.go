@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -212,7 +213,7 @@ func (f *front) greet(conn net.Conn) {
 		return
 	}
 	_ = conn.SetReadDeadline(time.Time{})
-	if !alone || err != nil {
+	if _, socket := conn.(syscall.Conn); !alone || err != nil || !socket { // a listener may have wrapped it
 		f.mu.Lock()
 		delete(f.fresh, conn)
 		f.given[conn] = struct{}{}

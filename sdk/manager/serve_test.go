@@ -32,7 +32,7 @@ func overTCP(t *testing.T, o manager.Options, opts ...grpc.ServerOption) (m *man
 	m = manager.New(o)
 	lis := listen(t)
 	done := make(chan error, 1)
-	go func() { done <- m.Serve(lis, opts...) }()
+	go func() { done <- m.Serve(wrap(t, lis), opts...) }()
 	t.Cleanup(func() {
 		stop(t, m)
 		if err := <-done; err != nil {
@@ -41,6 +41,24 @@ func overTCP(t *testing.T, o manager.Options, opts ...grpc.ServerOption) (m *man
 		settle(t, before)
 	})
 	return m, lis.Addr().String()
+}
+
+// wrap has the connections of a listener hide that they are sockets, in tests of that name.
+func wrap(t *testing.T, lis net.Listener) net.Listener {
+	if strings.HasSuffix(t.Name(), "wrapped") {
+		return wrapped{lis}
+	}
+	return lis
+}
+
+type wrapped struct{ net.Listener }
+
+func (l wrapped) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return struct{ net.Conn }{conn}, nil
 }
 
 // caller is a stream as a gateway's own client has it.
@@ -138,6 +156,7 @@ func TestServeWays(t *testing.T) {
 	}{
 		{"a gateway", gateways, nil, true},
 		{"another client", others, nil, false},
+		{"a gateway, wrapped", gateways, nil, false},
 		{"a gateway, with options", gateways, []grpc.ServerOption{count}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
