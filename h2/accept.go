@@ -135,11 +135,11 @@ func (c *Call) half() error {
 	return io.EOF
 }
 
-// headLocked appends a head to the answers. The mutex is held.
+// headLocked appends a head to the answers, at either end. The mutex is held.
 func (c *Call) headLocked(last bool, fields ...hpack.HeaderField) {
 	var block, b bytes.Buffer
 	e := hpack.NewEncoder(&block)
-	e.SetMaxDynamicTableSize(0) // the client's table then needs no care
+	e.SetMaxDynamicTableSize(0) // the peer's table then needs no care
 	for _, f := range fields {
 		_ = e.WriteField(f) // a buffer takes everything
 	}

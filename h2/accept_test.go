@@ -451,26 +451,7 @@ func TestFinishFrees(t *testing.T) {
 // What an answered call costs its server.
 func TestAcceptAllocations(t *testing.T) {
 	address, _ := accept(t, "tcp", "127.0.0.1:0", serverOptions(), mirrored)
-	c := dial(t, "tcp", address, options())
-	for _, size := range []int{0, 200, 12000, 40000} {
-		body := make([]byte, size)
-		var b []byte
-		trip := func() {
-			err := c.Send(body)
-			if err == nil {
-				b, err = c.Recv(b)
-			}
-			if err != nil || len(b) != size {
-				t.Fatalf("%d bytes, %v", len(b), err)
-			}
-		}
-		for range 100 {
-			trip()
-		}
-		if n := testing.AllocsPerRun(500, trip); n > 0 {
-			t.Errorf("%d bytes: %v allocations of both ends", size, n)
-		}
-	}
+	tripsAllocateNothing(t, dial(t, "tcp", address, options())) // of both ends
 }
 
 // A server notices a client that has fallen silent.

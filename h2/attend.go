@@ -111,9 +111,9 @@ func (c *Call) Attend() {
 	c.flush()
 }
 
-// hunger is for a sender at the server's end that waits for the window. If nobody receives it does so until something has come, and
+// awaitWindow is for a sender at the server's end that waits for the window. If nobody receives it does so until something has come, and
 // returns true. c.mu is held, but meanwhile.
-func (c *Call) hunger() bool {
+func (c *Call) awaitWindow() bool {
 	st := &c.stead
 	st.starved.Store(true)
 	if st.wanted.Load() > 0 || !st.mu.TryLock() {

@@ -134,7 +134,7 @@ func (c *Call) greet() error {
 		}
 	}
 	c.mu.Lock()
-	c.out.answers = append(c.out.answers, c.request()...)
+	c.requestLocked()
 	c.mu.Unlock()
 	c.flush()
 	return nil
@@ -161,24 +161,15 @@ func (c *Call) settled(b []byte, settings ...http2.Setting) []byte {
 	return w.Bytes()
 }
 
-// request is the head of the call. It leaves nothing in the peer's table, whose size then needs no care.
-func (c *Call) request() []byte {
-	var block, b bytes.Buffer
-	e := hpack.NewEncoder(&block)
-	e.SetMaxDynamicTableSize(0)
-	for _, f := range []hpack.HeaderField{
-		{Name: ":method", Value: "POST"},
-		{Name: ":scheme", Value: "http"},
-		{Name: ":path", Value: c.options.Path},
-		{Name: ":authority", Value: c.options.Authority},
-		{Name: "content-type", Value: "application/grpc+proto"},
-		{Name: "user-agent", Value: userAgent},
-		{Name: "te", Value: "trailers"},
-	} {
-		_ = e.WriteField(f) // a buffer takes everything
-	}
-	_ = http2.NewFramer(&b, nil).WriteHeaders(http2.HeadersFrameParam{
-		StreamID: streamID, BlockFragment: block.Bytes(), EndHeaders: true,
-	})
-	return b.Bytes()
+// requestLocked appends the head of the call to the answers. The mutex is held.
+func (c *Call) requestLocked() {
+	c.headLocked(false,
+		hpack.HeaderField{Name: ":method", Value: "POST"},
+		hpack.HeaderField{Name: ":scheme", Value: "http"},
+		hpack.HeaderField{Name: ":path", Value: c.options.Path},
+		hpack.HeaderField{Name: ":authority", Value: c.options.Authority},
+		hpack.HeaderField{Name: "content-type", Value: "application/grpc+proto"},
+		hpack.HeaderField{Name: "user-agent", Value: userAgent},
+		hpack.HeaderField{Name: "te", Value: "trailers"},
+	)
 }

@@ -61,7 +61,7 @@ func (c *Call) CloseSend() error {
 // turn waits until a byte of a message may be written, and nobody else writes. The mutex is held, but while it waits.
 func (c *Call) turn() error {
 	for c.end == nil && !c.out.failed && (c.out.writing || c.out.stream <= 0 || c.out.conn <= 0) {
-		if c.server && !c.out.writing && c.hunger() {
+		if c.server && !c.out.writing && c.awaitWindow() {
 			continue
 		}
 		c.moved.Wait()
