@@ -12,6 +12,9 @@ import (
 // they wait for in the kernel's slices of milliseconds. So some tens of microseconds more for each message are less for the
 // slowest, as with a network card that moderates its interrupts.
 //
+// A rest is a timer, which takes 1 to 3 µs of a CPU, but 20 in a virtual machine whose host has to set it: then rests of some tens of
+// microseconds take more than they save, and there are none. So some rests are measured.
+//
 // Whether CPUs are full is known by how long the loop's thread had to wait for one: the second figure of
 // /proc/self/task/N/schedstat (sched_info.run_delay). It counts what each wake-up takes on a CPU that is free too, 1 to 3 µs, which
 // is no waiting.
@@ -26,6 +29,12 @@ const (
 	coalesceTurns = 1000
 	// A turn with so many events was a batch already.
 	coalesceBatch = 64
+
+	// What a rest takes of the CPU is measured in one of so many, and judged by so many of those.
+	coalesceSample  = 8
+	coalesceSamples = 8
+	coalesceDear    = 3   // rests are dear if this many times what one takes is more than the longest
+	coalesceAgain   = 100 // looks until rests that were dear are tried again: 5 s or more
 )
 
 // coalescing is how long a loop rests. Owned by the loop's thread.
@@ -35,7 +44,43 @@ type coalescing struct {
 	looked  time.Duration // when it was looked at last
 	waited  time.Duration // how long the thread had waited for a CPU then; negative: that was not read
 	turns   uint64        // of the loop, then
-	file    int32         // the thread's schedstat; -1 for none
+	price   price
+	file    int32 // the thread's schedstat; -1 for none
+}
+
+// price is what rests take of the CPU.
+type price struct {
+	rests, samples int           // since it was judged last, and how many of them were measured
+	spent          time.Duration // CPU time of those
+	dear           int           // looks for which there are no rests; 0: there are
+}
+
+// due says whether to measure the next rest.
+func (p *price) due() bool {
+	p.rests++
+	return p.rests%coalesceSample == 0
+}
+
+// add takes what a measured rest took.
+func (p *price) add(spent time.Duration) {
+	p.spent += spent
+	p.samples++
+}
+
+// look judges, once in each look, rests of up to longest.
+func (p *price) look(longest time.Duration) {
+	if p.dear > 0 {
+		p.dear--
+		return
+	}
+	if p.samples < coalesceSamples {
+		return
+	}
+	dear := coalesceDear*p.spent > time.Duration(p.samples)*longest
+	*p = price{}
+	if dear {
+		p.dear = coalesceAgain
+	}
 }
 
 // begin has the calling thread, a loop's, rest as long as it is told to: the kernel adds 50 µs to a sleep otherwise
@@ -69,6 +114,7 @@ func (c *coalescing) look(now time.Duration, turns uint64) {
 	wakes := time.Duration(turns-c.turns) * coalesceWake
 	busy := float64(turns-c.turns) >= coalesceTurns*took.Seconds()
 	c.looked, c.turns = now, turns
+	c.price.look(c.longest)
 	before := c.waited
 	c.waited = -1
 	if busy {
@@ -115,14 +161,27 @@ func parseRunDelay(b []byte) time.Duration {
 	return d
 }
 
+// threadCPU returns the CPU time of the calling thread (CLOCK_THREAD_CPUTIME_ID), a system call.
+func threadCPU() time.Duration {
+	var ts unix.Timespec
+	_, _, _ = unix.RawSyscall(unix.SYS_CLOCK_GETTIME, unix.CLOCK_THREAD_CPUTIME_ID, uintptr(unsafe.Pointer(&ts)), 0)
+	return time.Duration(ts.Nano())
+}
+
 // coalesce rests, if that is wanted, so that more is there when the loop looks. What comes meanwhile, Wake and signals
 // included, is seen after it.
 func (l *Loop) coalesce() {
 	c := &l.coalescing
-	if c.rest < coalesceLeast || l.found == 0 || l.found >= coalesceBatch || !l.raw {
+	if c.rest < coalesceLeast || c.price.dear > 0 || l.found == 0 || l.found >= coalesceBatch || !l.raw {
 		return
 	}
 	l.stats.Rests++
 	ts := unix.NsecToTimespec(int64(c.rest))
+	if !c.price.due() {
+		_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
+		return
+	}
+	before := threadCPU()
 	_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
+	c.price.add(threadCPU() - before)
 }

@@ -61,60 +61,130 @@ func FuzzParseRunDelay(f *testing.F) {
 	})
 }
 
-// A loop rests while its thread has to wait for CPUs and it is woken often, and no longer.
-func TestLook(t *testing.T) {
-	file, err := os.Create(t.TempDir() + "/schedstat") // of a thread
+// judged is a judgement of how long to rest that is told what a thread did.
+type judged struct {
+	*testing.T
+	c      *netpoll.Coalescing
+	file   *os.File // the thread's schedstat
+	now    time.Duration
+	waited time.Duration
+	turns  uint64
+}
+
+func newJudged(t *testing.T, longest time.Duration) *judged {
+	file, err := os.Create(t.TempDir() + "/schedstat")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = file.Close() }()
+	t.Cleanup(func() { _ = file.Close() })
+	return &judged{T: t, file: file, c: netpoll.NewCoalescing(int(file.Fd()), longest), now: 1000 * time.Hour}
+}
+
+// look goes on by some time, for a share of which the thread waited for a CPU, in so many turns a second.
+func (j *judged) look(what string, took time.Duration, share float64, rate int, least, most time.Duration) {
+	j.Helper()
+	j.now += took
+	more := uint64(float64(rate) * took.Seconds())
+	j.waited += time.Duration(share*float64(took)) + time.Duration(more)*3*time.Microsecond // of its wake-ups
+	j.turns += more
+	if _, err := j.file.WriteAt([]byte(fmt.Sprintf("1 %d 3\n", j.waited)), 0); err != nil {
+		j.Fatal(err)
+	}
+	if got := j.c.Look(j.now, j.turns); got < least || got > most {
+		j.Errorf("%s: %v, want %v to %v", what, got, least, most)
+	}
+}
+
+// A loop rests while its thread has to wait for CPUs and it is woken often, and no longer.
+func TestLook(t *testing.T) {
 	const longest = 100 * time.Microsecond
-	c := netpoll.NewCoalescing(int(file.Fd()), longest)
-	now, waited, turns := 1000*time.Hour, time.Duration(0), uint64(0)
-	look := func(what string, took time.Duration, share float64, rate int, least, most time.Duration) {
-		t.Helper()
-		now += took
-		more := uint64(float64(rate) * took.Seconds())
-		waited += time.Duration(share*float64(took)) + time.Duration(more)*3*time.Microsecond // of its wake-ups
-		turns += more
-		if _, err := file.WriteAt([]byte(fmt.Sprintf("1 %d 3\n", waited)), 0); err != nil {
-			t.Fatal(err)
-		}
-		if got := c.Look(now, turns); got < least || got > most {
-			t.Errorf("%s: %v, want %v to %v", what, got, least, most)
-		}
-	}
 	const tick = 50 * time.Millisecond
-	look("the first look: few turns since the clock began", tick, 0.9, 50_000, 0, 0)
-	look("nothing is known yet", tick, 0.9, 50_000, 0, 0)
-	look("too early to look", tick/2, 0.9, 50_000, 0, 0)
-	look("one look", tick/2, 0.9, 50_000, longest/2, longest/2)
+	j := newJudged(t, longest)
+	j.look("the first look: few turns since the clock began", tick, 0.9, 50_000, 0, 0)
+	j.look("nothing is known yet", tick, 0.9, 50_000, 0, 0)
+	j.look("too early to look", tick/2, 0.9, 50_000, 0, 0)
+	j.look("one look", tick/2, 0.9, 50_000, longest/2, longest/2)
 	for range 10 {
-		look("full", tick, 0.9, 50_000, longest/2, longest)
+		j.look("full", tick, 0.9, 50_000, longest/2, longest)
 	}
-	look("full for long", tick, 0.9, 50_000, longest*99/100, longest)
-	look("half of it", tick, 0.06, 50_000, longest*74/100, longest*76/100)
+	j.look("full for long", tick, 0.9, 50_000, longest*99/100, longest)
+	j.look("half of it", tick, 0.06, 50_000, longest*74/100, longest*76/100)
 	for range 20 {
-		look("half of it", tick, 0.06, 50_000, longest*49/100, longest*76/100)
+		j.look("half of it", tick, 0.06, 50_000, longest*49/100, longest*76/100)
 	}
 	for range 20 {
-		look("CPUs have room", tick, 0.01, 50_000, 0, longest/2)
+		j.look("CPUs have room", tick, 0.01, 50_000, 0, longest/2)
 	}
-	look("CPUs have room", tick, 0.01, 50_000, 0, time.Nanosecond)
-	look("full again", tick, 0.9, 50_000, longest/2-1, longest/2+1)
-	look("few turns", tick, 0.9, 900, 0, 0)
-	look("the first of many", tick, 0.9, 50_000, 0, 0) // what was waited before is not known
-	look("full again", tick, 0.9, 50_000, longest/2, longest/2)
-	look("asleep for a minute", time.Minute, 0.001, 10, 0, 0)
-	look("busy", tick, 0.9, 50_000, 0, 0)
-	look("busy", tick, 0.9, 50_000, longest/2, longest/2)
-	_ = file.Truncate(0)
-	now, turns = now+tick, turns+5000
-	if got := c.Look(now, turns); got != 0 {
+	j.look("CPUs have room", tick, 0.01, 50_000, 0, time.Nanosecond)
+	j.look("full again", tick, 0.9, 50_000, longest/2-1, longest/2+1)
+	j.look("few turns", tick, 0.9, 900, 0, 0)
+	j.look("the first of many", tick, 0.9, 50_000, 0, 0) // what was waited before is not known
+	j.look("full again", tick, 0.9, 50_000, longest/2, longest/2)
+	j.look("asleep for a minute", time.Minute, 0.001, 10, 0, 0)
+	j.look("busy", tick, 0.9, 50_000, 0, 0)
+	j.look("busy", tick, 0.9, 50_000, longest/2, longest/2)
+	_ = j.file.Truncate(0)
+	j.now, j.turns = j.now+tick, j.turns+5000
+	if got := j.c.Look(j.now, j.turns); got != 0 {
 		t.Errorf("a file without figures: %v", got)
 	}
-	look("figures again", tick, 0.9, 50_000, 0, 0)
-	look("figures again", tick, 0.9, 50_000, longest/2, longest/2)
+	j.look("figures again", tick, 0.9, 50_000, 0, 0)
+	j.look("figures again", tick, 0.9, 50_000, longest/2, longest/2)
+}
+
+// Rests that take much of the CPU are left, and tried again later.
+func TestDearRests(t *testing.T) {
+	const longest = 30 * time.Microsecond
+	const tick = 50 * time.Millisecond
+	j := newJudged(t, longest)
+	full := func(what string, least, most time.Duration) {
+		t.Helper()
+		j.look(what, tick, 0.9, 50_000, least, most)
+	}
+	for range 20 {
+		full("full", 0, longest)
+	}
+	full("not measured", longest*99/100, longest)
+	if n := j.c.Rest(80, 9*time.Microsecond); n != 10 {
+		t.Fatalf("%d of 80 rests are measured, want 10", n)
+	}
+	full("cheap", longest*99/100, longest)
+	j.c.Rest(56, time.Millisecond)
+	full("dear, but too few to tell", longest*99/100, longest)
+	j.c.Rest(8, time.Millisecond)
+	full("dear", 0, 0)
+	for range 98 {
+		full("dear for a while", 0, 0)
+	}
+	full("the last look without", 0, 0)
+	full("tried again", longest*99/100, longest)
+	j.c.Rest(80, 11*time.Microsecond)
+	full("still dear", 0, 0)
+	for range 99 {
+		j.look("CPUs have room", tick, 0, 50_000, 0, 0)
+	}
+	j.look("not dear, nor wanted", tick, 0, 50_000, 0, time.Nanosecond)
+	for range 10 {
+		full("full again", 0, longest)
+	}
+	j.c.Rest(64, 10*time.Microsecond)
+	full("a third of the longest", longest*99/100, longest)
+}
+
+func TestThreadCPU(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	before, begin := netpoll.ThreadCPU(), time.Now()
+	time.Sleep(20 * time.Millisecond)
+	slept := netpoll.ThreadCPU() - before
+	if all := time.Since(begin); slept < 0 || slept > all/2 {
+		t.Errorf("%v of CPU in %v of sleep", slept, all)
+	}
+	for end := time.Now().Add(limit); netpoll.ThreadCPU()-before-slept < 5*time.Millisecond; {
+		if time.Now().After(end) {
+			t.Fatalf("no 5 ms of CPU in %v of computing", limit)
+		}
+	}
 }
 
 // burn has n threads compute on one CPU until the test ends.
@@ -148,7 +218,7 @@ func TestRestsWhereCPUsAreFull(t *testing.T) {
 	for !allowed.IsSet(cpu) {
 		cpu++
 	}
-	g := newGroup(t, netpoll.Config{Loops: 2, CPUs: []int{cpu, cpu}, Coalesce: 100 * time.Microsecond}, echoFrames)
+	g := newGroup(t, netpoll.Config{Loops: 2, CPUs: []int{cpu, cpu}, Coalesce: netpoll.MaxCoalesce}, echoFrames)
 	never := newGroup(t, netpoll.Config{CPUs: []int{cpu}}, echoFrames)
 	addrs := []string{listen(t, g), listen(t, never)}
 	g.Start()

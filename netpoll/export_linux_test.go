@@ -112,8 +112,25 @@ func NewCoalescing(fd int, longest time.Duration) *Coalescing {
 // Look returns how long to rest from now on.
 func (c *Coalescing) Look(now time.Duration, turns uint64) time.Duration {
 	c.c.look(now, turns)
+	if c.c.price.dear > 0 {
+		return 0
+	}
 	return c.c.rest
 }
+
+// Rest tells of n rests that took so much CPU time each, of which it measures some, and returns how many those were.
+func (c *Coalescing) Rest(n int, took time.Duration) (measured int) {
+	for range n {
+		if c.c.price.due() {
+			c.c.price.add(took)
+			measured++
+		}
+	}
+	return measured
+}
+
+// ThreadCPU is by what rests are measured.
+var ThreadCPU = threadCPU
 
 // RestFor and ParseRunDelay are what Look goes by.
 var (
