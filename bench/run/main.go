@@ -24,6 +24,7 @@ type settings struct {
 	json   string
 	window time.Duration // measured, of rows that count messages
 	warm   time.Duration // before it
+	halt   bool          // idle CPUs may halt in rows of latency, too
 	hold   time.Duration // measured, of rows that hold idle links
 	links  int           // of rows that hold idle links
 	storm  int           // links of rows that count accepts
@@ -58,6 +59,7 @@ func parse(args []string) (settings, error) {
 	f.StringVar(&set.base, "base", "", "compare with this git `commit` too")
 	f.StringVar(&set.json, "json", "", "write the figures to this `file` too")
 	f.DurationVar(&set.window, "window", time.Second, "how long messages are counted")
+	f.BoolVar(&set.halt, "halt", false, "let idle CPUs halt in rows of latency, too")
 	f.DurationVar(&set.warm, "warm", 250*time.Millisecond, "how long they flow before that")
 	f.DurationVar(&set.hold, "hold", 10*time.Second, "how long idle links are watched")
 	f.IntVar(&set.links, "links", 15000, "idle links")

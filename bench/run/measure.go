@@ -73,6 +73,9 @@ func (b *bench) rounds(rows []row) *results {
 // moved the CPUs in between, the subjects did not run on the same machine, and all are measured again: at most twice, and only
 // until so many rows were, because a host that never rests must not double the time.
 func (b *bench) measureRow(r row, round int, all *results, patience int) string {
+	if r.mode == paced || r.mode == flooded {
+		defer b.awake(all)()
+	}
 	var got []outcome
 	for try := 0; ; try++ {
 		got = b.measureSubjects(r, round)
@@ -112,6 +115,21 @@ func (b *bench) measureRow(r row, round int, all *results, patience int) string 
 		said = append(said, who+" "+o.String()+mark(o.otherCPU))
 	}
 	return strings.Join(said, " · ")
+}
+
+// awake has idle CPUs poll until what it returns is called, if that is wanted and may be.
+func (b *bench) awake(all *results) (release func()) {
+	if b.set.halt {
+		return func() {}
+	}
+	release, err := keepAwake(wakeupLatencyFile)
+	if err != nil {
+		b.set.halt = true // said once
+		fmt.Fprintf(os.Stderr, "bench: idle CPUs halt (%v): latencies include how long they take to come back; as root they do not\n", err)
+		return func() {}
+	}
+	all.awake++
+	return release
 }
 
 // outcome is what came of a subject.

@@ -62,6 +62,7 @@ type results struct {
 	settled  []float64               // seconds until a server's memory stood still
 	repeated int                     // times that a row was measured again because the host had moved the CPUs
 	moved    int                     // rows, counted in each round, that were kept although it had
+	awake    int                     // rows, counted in each round, during which idle CPUs polled
 	failures []string
 }
 

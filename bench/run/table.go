@@ -24,6 +24,7 @@ type output struct {
 	Settle   *spread  `json:"settle_s"` // seconds until a server's memory stood still
 	Repeated int      `json:"repeated"`
 	Moved    int      `json:"moved"`
+	Awake    int      `json:"awake"` // how often a row was measured while idle CPUs polled
 }
 
 // line is one figure of one program in one row.
@@ -41,7 +42,7 @@ type line struct {
 // output puts the results into lines, row by row.
 func (b *bench) output(m machine, rows []row, all *results) output {
 	out := output{Machine: m, Commit: b.commit, Base: b.baseCommit, Rounds: b.set.rounds, Failures: all.failures,
-		LineNs: spreadOf(all.lineNs), Settle: spreadOf(all.settled), Repeated: all.repeated, Moved: all.moved}
+		LineNs: spreadOf(all.lineNs), Settle: spreadOf(all.settled), Repeated: all.repeated, Moved: all.moved, Awake: all.awake}
 	for _, r := range rows {
 		for _, k := range all.order {
 			if k.row == r.name && !k.base {
@@ -113,6 +114,9 @@ func (o output) notes() string {
 	if l := o.LineNs; l != nil {
 		fmt.Fprintf(&s, "\nA cache line took %.0f ns from CPU to CPU and back (%.0f–%.0f). Measured again because the host had moved the CPUs: "+
 			"%d times; kept although it had: %d.\n", l.Median, l.Min, l.Max, o.Repeated, o.Moved)
+	}
+	if o.Awake > 0 {
+		s.WriteString("\nIdle CPUs polled, and did not halt, while latency was measured.\n")
 	}
 	if l := o.Settle; l != nil {
 		fmt.Fprintf(&s, "\nMemory of the idle rows: taken when two looks %v apart agreed, after %v at most; the median here is %.0f s (%.0f–%.0f) "+

@@ -48,8 +48,9 @@ func TestNotes(t *testing.T) {
 		t.Errorf("the mark is not where it belongs:\n%s", got)
 	}
 	o.Failures = []string{"idle, edged, round 1: it died; it said:\nlong story"}
+	o.Awake = 1
 	n := o.notes()
-	for _, want := range []string{"* 1 of 3 lines", "FAILED: idle, edged, round 1"} {
+	for _, want := range []string{"* 1 of 3 lines", "Idle CPUs polled", "FAILED: idle, edged, round 1"} {
 		if !strings.Contains(n, want) {
 			t.Errorf("%q is not in %q", want, n)
 		}
