@@ -62,6 +62,7 @@ func TestRights(t *testing.T) {
 			})
 			s.Do("ACL", "SETUSER", "edged", "+"+command)
 			eventually(t, "all is done", func() bool { return l.service.Stats().Finished == 1 && l.service.Ready() == nil && l.idle() })
+			eventually(t, "it is heard", func() bool { return len(g.heard()) > 0 }) // by another connection
 			if got := g.payloads()["x"]; got != 1 {
 				t.Errorf("it came %d times", got)
 			}
