@@ -12,7 +12,7 @@ import (
 // they wait for in the kernel's slices of milliseconds. So some tens of microseconds more for each message are less for the
 // slowest, as with a network card that moderates its interrupts.
 //
-// A rest is a timer, which takes 1 to 3 µs of a CPU, but 20 in a virtual machine whose host has to set it: then rests of some tens of
+// A rest is a timer, and where a virtual machine's host has to set it, it took 16 to 28 µs of a CPU: then rests of some tens of
 // microseconds take more than they save, and there are none. So some rests are measured.
 //
 // Whether CPUs are full is known by how long the loop's thread had to wait for one: the second figure of
