@@ -99,7 +99,7 @@ func (o *orderTwin) reopen(n uint64) {
 		i = len(o.holes)
 	}
 	switch {
-	case n >= o.next || i < len(o.holes) && n >= o.holes[i][0] && n < o.holes[i][1]:
+	case n >= o.next || slices.ContainsFunc(o.holes, func(h [2]uint64) bool { return n >= h[0] && n < h[1] }):
 	case i < len(o.holes) && o.holes[i][1] == n:
 		o.holes[i][1]++
 	case len(o.holes) < 8:

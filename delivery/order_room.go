@@ -1,6 +1,9 @@
 package delivery
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // order returns what lies in a slot, given plus one.
 func (s *Orders) order(slot uint32) *order {
@@ -105,8 +108,8 @@ func (s *Orders) reopen(o *order, n uint64) {
 	for i < count && all[i].to < n {
 		i++
 	}
-	if i < count && n >= all[i].from && n < all[i].to {
-		return
+	if slices.ContainsFunc(all[i:count], func(h hole) bool { return n >= h.from && n < h.to }) {
+		return // of two holes that touch, the second one
 	}
 	if i < count && all[i].to == n {
 		all[i].to = n + 1

@@ -316,6 +316,20 @@ func TestTurnTakenBack(t *testing.T) {
 	}
 }
 
+// A turn that is taken back twice comes back once.
+func TestTurnTakenBackTwice(t *testing.T) {
+	l := newLine(t, orderLimits())
+	l.live(1, 2, 3, 4, 5)
+	for _, n := range []uint64{4, 3, 4, 3} {
+		l.s.Reopen(l.r, n)
+	}
+	l.live(4, 4, 3, 3)
+	l.want("1, 2, 3, 4, 5, 4 late, 3 late")
+	if whole := l.s.Whole(l.r); whole != 5 {
+		t.Errorf("whole up to %d", whole)
+	}
+}
+
 // At the end only that is lost which no other copy brought.
 func TestEndAfterTheOthersCame(t *testing.T) {
 	l := newLine(t, orderLimits())
