@@ -44,6 +44,32 @@ func TestPacedWithoutRate(t *testing.T) {
 	}
 }
 
+// TestFinds: where all get one rate the first gateway finds it, else everybody that is not there to be compared with itself.
+func TestFinds(t *testing.T) {
+	edged := subject{program: gateway}
+	before := edged
+	before.base = true
+	for _, tt := range []struct {
+		name string
+		own  bool
+		half float64
+		who  subject
+		want bool
+	}{
+		{"first", false, 0, edged, true},
+		{"floor behind it", false, 100, floorFree, false},
+		{"commit before", false, 100, before, false},
+		{"floor without a rate", false, 0, floorFree, false},
+		{"first, own", true, 0, edged, true},
+		{"floor, own", true, 100, floorFree, true},
+		{"commit before, own", true, 100, before, false},
+	} {
+		if got := (&bench{half: tt.half}).finds(row{mode: paced, own: tt.own}, tt.who); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
 func TestPerFrame(t *testing.T) {
 	rep, err := parseReport([]byte(goodReport))
 	if err != nil {

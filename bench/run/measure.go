@@ -25,7 +25,7 @@ type bench struct {
 	running            []*process
 
 	alone float64 // CPU of a link of the row at hand where nobody keeps it; µs
-	half  float64 // of the rate that the first subject of the row at hand can do; messages a second
+	half  float64 // of the rate that the subject, or the first one of the row at hand, can do; messages a second
 }
 
 // cleanUp ends what runs and removes what was written.

@@ -127,7 +127,7 @@ const (
 	storm                // links opened and reset
 	hold                 // links that do nothing, or send heartbeats
 	crowd                // messages of some links, without and beside many that are silent
-	paced                // messages at half the rate that the first subject of the row at hand can do
+	paced                // messages at half the rate that a subject, or the first one of the row at hand, can do
 	flooded              // messages at a low rate, without and beside a link that sends what it can
 	collect              // garbage collections, with few and with many links
 	herd                 // messages, for what the load and the Manager cost
@@ -148,6 +148,7 @@ type row struct {
 	rate     float64       // flow: messages a second, whether answered or not; storm: links a second; 0: when answers come
 	keep     int           // storm: links that stay open
 	burst    int           // storm: links that open at a time; 0: as many as cload likes
+	own      bool          // paced: each subject at half of its own rate
 	kill     bool          // outlived: by kill -9, not by a reload
 	deluge   bool          // hold: the links send what they can
 	beat     time.Duration // hold: each link sends a heartbeat so often; 0: never
@@ -231,9 +232,9 @@ func relayRows(set settings) []row {
 	rows := []row{
 		{name: fmt.Sprintf("relay/%d-%d", set.links, talkers), mode: crowd, links: max(set.links, talkers+1), depth: 1, data: true,
 			subjects: []subject{floorFree, edged}},
-		{name: "latency", mode: paced, links: talkers, depth: 1, data: true,
-			subjects: []subject{edged, cRelay, floorFree}},
-		{name: "latency/manager-c", mode: paced, links: talkers, depth: 1, data: true, subjects: []subject{withC, cRelay, floorFree}},
+		{name: "latency", mode: paced, own: true, links: talkers, depth: 1, data: true, subjects: []subject{edged, withC, cRelay, floorFree}},
+		{name: "latency/same-rate", mode: paced, links: talkers, depth: 1, data: true, subjects: []subject{edged, cRelay, floorFree}},
+		{name: "latency/same-rate/manager-c", mode: paced, links: talkers, depth: 1, data: true, subjects: []subject{withC, cRelay, floorFree}},
 		{name: "flood", mode: flooded, links: talkers, data: true, subjects: []subject{floorFree, edged}},
 		{name: fmt.Sprintf("gc/%d", set.links), mode: collect, links: set.links + fewTalkers, depth: 1, data: true, subjects: []subject{traced}},
 	}

@@ -62,7 +62,7 @@ func TestAllRows(t *testing.T) {
 			}
 		}
 	}
-	for _, want := range []string{"echo-pinned/10000:8", "echo-free/100:1", "relay/1000:8", "accept", "relay/15000-1000", "latency", "latency/manager-c", "flood",
+	for _, want := range []string{"echo-pinned/10000:8", "echo-free/100:1", "relay/1000:8", "accept", "relay/15000-1000", "latency", "latency/same-rate", "latency/same-rate/manager-c", "flood",
 		"gc/15000", "swarm-manager/1000:8", "fanout/10000:16", "push/required:1", "login/registered", "idle/silent", "idle/logged-in", "idle/heartbeats"} {
 		if !seen[want] {
 			t.Errorf("no row %s in %v", want, names(rows))
