@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -264,6 +265,60 @@ func TestKeeperHangs(t *testing.T) {
 		return at == 40_000 && !d.Waiting()
 	})
 	until(t, "10,000 links", func() bool { n, _, _ := p.figures(); return n == 10_000 })
+}
+
+// A slow keeper is waited for through all the signals by which the runtime preempts: a gateway that came after a crash would lose every
+// link for one of them.
+func TestKeeperSlow(t *testing.T) {
+	socket := keeperSocket(t)
+	p := startKeeper(t, socket)
+	slow := func(what string, f func() error) {
+		t.Helper()
+		if err := unix.Kill(p.pid, unix.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		over := make(chan error, 1)
+		go func() { over <- f() }()
+		for range 100 {
+			interruptAll(t)
+			time.Sleep(time.Millisecond)
+		}
+		if err := unix.Kill(p.pid, unix.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-over; err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	var k *handover.Keeping
+	slow("open", func() (err error) { k, _, err = handover.OpenKeeping(socket, nil); return err })
+	defer k.Close()
+	d := k.Deposit()
+	d.Add(1, files(t, 1)[0])
+	d.Flush()
+	n := 0
+	slow("take", func() error { return k.Take(func(_ uint64, fd int) { n++; _ = unix.Close(fd) }) })
+	if n != 1 {
+		t.Errorf("%d links, want 1", n)
+	}
+}
+
+// interruptAll sends every thread of this process the signal by which the runtime preempts.
+func interruptAll(t *testing.T) {
+	t.Helper()
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range threads {
+		id, err := strconv.Atoi(e.Name())
+		if err == nil {
+			err = unix.Tgkill(os.Getpid(), id, unix.SIGURG)
+		}
+		if err != nil && !errors.Is(err, unix.ESRCH) {
+			t.Fatal(err)
+		}
+	}
 }
 
 // Without descriptors the keeper says so, and keeps what it has.

@@ -252,11 +252,8 @@ func sendKeeper(fd int, b []byte, fds ...int) error {
 
 // receiveKeeper returns the next message; with no limit the one that is there already, or EAGAIN.
 func receiveKeeper(fd int, buf, oob []byte, limit time.Duration, flags int) (keeperMsg, error) {
-	if limit > 0 {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(limit/time.Millisecond)+1)
-		if n == 0 && err == nil {
-			return keeperMsg{}, os.ErrDeadlineExceeded
-		}
+	if limit > 0 && !readable(fd, time.Now().Add(limit)) {
+		return keeperMsg{}, os.ErrDeadlineExceeded
 	}
 	n, oobn, got, _, err := unix.Recvmsg(fd, buf, oob, flags|unix.MSG_DONTWAIT)
 	for errors.Is(err, unix.EINTR) {
@@ -281,6 +278,21 @@ func receiveKeeper(fd int, buf, oob []byte, limit time.Duration, flags int) (kee
 	return m, nil
 }
 
+// readable waits until there is something to read, or an error, at most until end. The runtime preempts by a signal, which ends a
+// poll early whatever its handler says (signal(7)).
+func readable(fd int, end time.Time) bool {
+	for {
+		left := max(time.Until(end), 0)
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(left/time.Millisecond)+1)
+		switch {
+		case !errors.Is(err, unix.EINTR):
+			return n != 0 // what is wrong with fd the next call says
+		case left == 0:
+			return false
+		}
+	}
+}
+
 // dialKeeper connects and says hello.
 func dialKeeper(socket string) (fd int, w Welcome, err error) {
 	fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
@@ -290,7 +302,10 @@ func dialKeeper(socket string) (fd int, w Welcome, err error) {
 	// What is sent blocks while the keeper is busy, but for a reactor, which asks not to.
 	limit := unix.NsecToTimeval(int64(keepingLimit))
 	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit)
-	if err = unix.Connect(fd, &unix.SockaddrUnix{Name: socket}); err != nil {
+	for err = unix.EINTR; errors.Is(err, unix.EINTR); { // where the keeper's queue is full it waits, and has done nothing yet
+		err = unix.Connect(fd, &unix.SockaddrUnix{Name: socket})
+	}
+	if err != nil {
 		err = fmt.Errorf("keeper: connect to %s: %w", socket, err)
 	}
 	if err == nil {

@@ -130,7 +130,10 @@ func (s *Systemd) send(text string, fd int) error {
 	limit := unix.NsecToTimeval(int64(time.Second)) // systemd may be busy; it is not waited for
 	_ = unix.SetsockoptTimeval(sock, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit)
 	// A name that begins with @ is an abstract one: x/sys turns the @ into a zero byte.
-	if err := unix.Sendmsg(sock, []byte(text), oob, &unix.SockaddrUnix{Name: s.socket}, unix.MSG_NOSIGNAL); err != nil {
+	for err = unix.EINTR; errors.Is(err, unix.EINTR); { // a signal of the runtime's while it waits
+		err = unix.Sendmsg(sock, []byte(text), oob, &unix.SockaddrUnix{Name: s.socket}, unix.MSG_NOSIGNAL)
+	}
+	if err != nil {
 		return fmt.Errorf("notify %s: %w", s.socket, os.NewSyscallError("sendmsg", err))
 	}
 	return nil

@@ -43,7 +43,11 @@ func TestKeeperAbort(t *testing.T) {
 		g.ended = true
 		*g.log = textLog{} // a panic's
 		g.again()
-		g.torn += g.wantKept().Recovered.Torn
+		r := g.wantKept().Recovered
+		if r == nil {
+			t.Fatalf("%v: its links are lost; the log:\n%s\nthe keeper's:\n%s", s, g.log.tail(4<<10), g.keeper.log.tail(4<<10))
+		}
+		g.torn += r.Torn
 	}
 	pause(200 * time.Millisecond)
 	l.finishTorn(g.torn)
