@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -209,10 +210,14 @@ func faulty(t *testing.T) []byte {
 	return faultyText
 }
 
-// install puts a program to a path, in the place of the one that may run from there.
+// install puts a program to a path, in the place of the one that may run from there. No process begins while it is written: that one
+// would have it open for a moment, in which nobody can execute it (ETXTBSY).
 func install(t *testing.T, path string, text []byte, mode os.FileMode) {
 	t.Helper()
-	check(t, os.WriteFile(path+".new", text, 0o600))
+	syscall.ForkLock.RLock()
+	err := os.WriteFile(path+".new", text, 0o600)
+	syscall.ForkLock.RUnlock()
+	check(t, err)
 	check(t, os.Chmod(path+".new", mode))
 	check(t, os.Rename(path+".new", path))
 }
