@@ -58,7 +58,8 @@ func (g *gateway) reactorCalls(f func() error) calls {
 	return parseCalls(g.t, must(os.ReadFile(out))(g.t))
 }
 
-// parseCalls finds the reactor's thread: it alone receives by recvfrom. From and to Managers it reads and writes, as all others do.
+// parseCalls finds the reactor's thread: it receives by recvfrom. From and to Managers it reads and writes, as all others do; of
+// interfaces that come and go beside the test, the kernel tells the others by recvfrom as well.
 func parseCalls(t *testing.T, trace []byte) calls {
 	t.Helper()
 	threads := map[string]calls{}
@@ -71,16 +72,18 @@ func parseCalls(t *testing.T, trace []byte) calls {
 			threads[thread][name]++
 		}
 	}
-	var reactor []calls
+	var reactor calls
+	all := 0
 	for _, c := range threads {
-		if c["recvfrom"] > 0 {
-			reactor = append(reactor, c)
+		all += c["recvfrom"]
+		if c["recvfrom"] > reactor["recvfrom"] {
+			reactor = c
 		}
 	}
-	if len(reactor) != 1 {
-		t.Fatalf("%d threads receive from links, want the one reactor: %v", len(reactor), threads)
+	if mine := reactor["recvfrom"]; 2*mine <= all {
+		t.Fatalf("of %d recvfrom one thread makes %d, want most of them by the one reactor: %v", all, mine, threads)
 	}
-	return reactor[0]
+	return reactor
 }
 
 // runtimeCalls are those by which the Go runtime wakes its threads and stops them for the garbage collector, some of them on
