@@ -14,10 +14,13 @@ const dueBudget = 1024
 // A link has one deadline in the heap, at most checkEvery away, and is looked at when that comes up: only then is it found out
 // what is due and when the next look is. So input only stamps the time, output nothing at all, and yet no limit of a link's
 // silence, frames or output is overrun, because none is shorter than checkEvery.
+//
+// What a link owes is measured up to when all that came was seen, not up to now, and without the time in which the gateway stood
+// still itself: then it finds everybody's deadline over, and what they sent in time in their sockets.
 
 // expire looks at the links whose deadline has come.
 func (s *shard) expire() {
-	now := s.now()
+	now, seen := s.now(), linkpool.MillisAt(s.loop.SeenUntil())
 	for range dueBudget {
 		place, ok := s.deadlines.Due(now)
 		if !ok {
@@ -27,7 +30,7 @@ func (s *shard) expire() {
 		if l.flags&throttled != 0 && !now.Before(l.since) {
 			s.release(l, now)
 		}
-		if e, over := s.overdue(l, now); over {
+		if e, over := s.overdue(l, seen); over {
 			s.end(place, uniq, l, e)
 			continue
 		}
@@ -91,10 +94,10 @@ func (s *shard) deliveryDue(place uint32, l *link, now linkpool.Millis, sooner f
 	}
 }
 
-// overdue says whether a limit of the link is overrun.
-func (s *shard) overdue(l *link, now linkpool.Millis) (ending, bool) {
+// overdue says whether a limit of the link was overrun at a time up to which all that came was seen.
+func (s *shard) overdue(l *link, seen linkpool.Millis) (ending, bool) {
 	c := &s.g.cfg
-	passed := func(since linkpool.Millis, d time.Duration) bool { return !now.Before(since.Deadline(d)) }
+	passed := func(since linkpool.Millis, d time.Duration) bool { return !seen.Before(s.stood.due(since, d)) }
 	byGateway := func(r wire.Reason, evidence string) (ending, bool) {
 		return ending{reason: r, side: batch.SideGateway, evidence: evidence}, true
 	}
@@ -114,7 +117,7 @@ func (s *shard) overdue(l *link, now linkpool.Millis) (ending, bool) {
 	case l.flags&half != 0 && passed(l.since, c.FrameTimeout):
 		return byGateway(wire.ByeIdle, "frame not finished in time")
 	}
-	if s.loop.Stalled(l.conn) >= c.WriteTimeout {
+	if stalled := s.loop.Stalled(l.conn); stalled > 0 && passed(s.now().Ago(stalled), c.WriteTimeout) {
 		return byGateway(wire.ByeSlow, "output without progress")
 	}
 	return ending{}, false
@@ -140,7 +143,8 @@ func (s *shard) quietSince(l *link) linkpool.Millis {
 	return l.heard
 }
 
-// nextDeadline is when the link must be looked at again, nothing being overdue now.
+// nextDeadline is when the link must be looked at again, nothing being overdue now: in the next turn, if something may turn out to
+// be when all that came is seen.
 func (s *shard) nextDeadline(place uint32, l *link, now linkpool.Millis) linkpool.Millis {
 	c := &s.g.cfg
 	at := now.Deadline(s.g.checkEvery)
@@ -150,27 +154,30 @@ func (s *shard) nextDeadline(place uint32, l *link, now linkpool.Millis) linkpoo
 		}
 	}
 	if l.flags&welcomed == 0 {
-		sooner(l.opened.Deadline(c.LoginTimeout))
+		sooner(s.stood.due(l.opened, c.LoginTimeout))
 	}
 	switch {
 	case l.flags&waiting != 0:
-		sooner(l.since.Deadline(c.StallTimeout))
+		sooner(s.stood.due(l.since, c.StallTimeout))
 	case l.flags&throttled != 0:
 		sooner(l.since)
 	default:
-		sooner(l.heard.Deadline(c.IdleTimeout))
+		sooner(s.stood.due(l.heard, c.IdleTimeout))
 		if l.flags&half != 0 {
-			sooner(l.since.Deadline(c.FrameTimeout))
+			sooner(s.stood.due(l.since, c.FrameTimeout))
 		}
 	}
 	if stalled := s.loop.Stalled(l.conn); stalled > 0 {
-		sooner(now.Deadline(c.WriteTimeout - stalled))
+		sooner(s.stood.due(now.Ago(stalled), c.WriteTimeout))
 	}
 	if every := s.g.listeners[l.listener].PingInterval; every != 0 && l.flags&(welcomed|waiting|throttled) == welcomed {
 		sooner(s.quietSince(l).Deadline(every))
 	}
 	if l.delivers() {
 		s.deliveryDue(place, l, now, sooner)
+	}
+	if !now.Before(at) {
+		return now + 1
 	}
 	return at
 }
@@ -197,6 +204,11 @@ func (s *shard) untilDue() time.Duration {
 		wait = d
 	}
 	return wait
+}
+
+// longestLimit is the longest of a link's limits.
+func longestLimit(c Config) time.Duration {
+	return max(c.IdleTimeout, c.FrameTimeout, c.LoginTimeout, c.StallTimeout, c.WriteTimeout)
 }
 
 // checkEvery is the longest time between two looks at a link.

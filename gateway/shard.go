@@ -64,6 +64,7 @@ type shard struct {
 	pushing
 	lent
 
+	stood      standstill
 	keep       *keeping      // what is written down for a crash; nil: nothing
 	takeover   *takeover     // what a predecessor left, until the first turn; else nil
 	loopBefore netpoll.Stats // counters of the processes that this one has succeeded; static after New
@@ -215,7 +216,10 @@ func (s *shard) send(place, uniq uint32, l *link, kind wire.Kind, frame ...[]byt
 }
 
 // Turn does what came from elsewhere, what fell due, and gives the turn's batches to the relay.
-func (s *shard) Turn(time.Duration) time.Duration {
+func (s *shard) Turn(now time.Duration) time.Duration {
+	if d := s.stood.turn(now, longestLimit(s.g.cfg)); d != 0 {
+		s.log.Warn("stood still", "for", d.Round(time.Millisecond))
+	}
 	if s.takeover != nil {
 		s.takeOver()
 	}
@@ -231,7 +235,8 @@ func (s *shard) Turn(time.Duration) time.Duration {
 	s.shedSome()
 	s.managers.flush(s)
 	s.port.Flush()
-	return s.untilDue()
+	s.stood.wait = s.untilDue()
+	return s.stood.wait
 }
 
 // Pending says whether the next turn has something to do already.

@@ -21,6 +21,9 @@ func (m Millis) Before(n Millis) bool { return int32(m-n) < 0 }
 // Sub returns the time from n to m, negative when m lies before n.
 func (m Millis) Sub(n Millis) time.Duration { return time.Duration(int32(m-n)) * time.Millisecond }
 
+// Ago returns the moment that lies d before m.
+func (m Millis) Ago(d time.Duration) Millis { return m - Millis(d/time.Millisecond) }
+
 // Deadline returns the first Millis at which d has surely passed since a moment
 // that was stamped m. A stamp and the now it is compared with have both lost
 // up to a millisecond, and a deadline must not come early, so one is added.

@@ -45,6 +45,9 @@ func TestBeforeAndSub(t *testing.T) {
 		if got := tt.m.Sub(tt.n); got != tt.sub {
 			t.Errorf("%d.Sub(%d) = %v, want %v", tt.m, tt.n, got, tt.sub)
 		}
+		if got := tt.m.Ago(tt.sub); got != tt.n {
+			t.Errorf("%d.Ago(%v) = %d, want %d", tt.m, tt.sub, got, tt.n)
+		}
 	}
 }
 

@@ -41,6 +41,7 @@ type Loop struct {
 	accepts accepting
 	pinning pinning
 	found   int // events of the last wait
+	sight   sight
 	coalescing
 
 	freezing *freeze // it is to stand still, or does
@@ -100,6 +101,7 @@ func makeLoop(g *Group, number, ep, bell int) *Loop {
 	l.slots = newSlots(g.cfg.MaxConns)
 	l.clock = newClock()
 	l.now = l.clock.now()
+	l.sight.until = l.now - time.Hour // none of what has come while nobody was there is seen
 	l.hot = make([]byte, 2*g.cfg.ReadBuffer)
 	l.budget = g.cfg.ReadBuffer
 	return l
@@ -127,7 +129,9 @@ func (l *Loop) run() {
 
 // turn waits for events and handles one batch of them.
 func (l *Loop) turn() {
+	began := l.now
 	n := l.sleep()
+	l.sight.looked(began, n, len(l.events), l.stats.Conns)
 	l.now, l.found = l.clock.now(), n
 	l.stats.Wakeups++
 	if n == 0 {
@@ -373,6 +377,10 @@ func (l *Loop) Number() int { return l.number }
 
 // Now returns CLOCK_MONOTONIC as it was when this turn began.
 func (l *Loop) Now() time.Duration { return l.now }
+
+// SeenUntil returns a time such that the handler was told of all that had come by then, but for input that Pause holds back. It lies
+// behind Now by a turn, and by more where more comes than a turn takes: after the process stood still, say. Who ends connections for their silence measures it up to this time.
+func (l *Loop) SeenUntil() time.Duration { return l.sight.until }
 
 // SetTag stores a number of the handler's with c; Tag returns it, 0 for a stale c.
 func (l *Loop) SetTag(c Conn, tag uint32) {

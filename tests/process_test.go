@@ -328,11 +328,17 @@ func (g *gateway) files() int {
 	return len(must(os.ReadDir(g.proc("fd")))(g.t))
 }
 
+// stat is what /proc/PID/stat says behind the name, the state first.
+func (g *gateway) stat() []string {
+	g.t.Helper()
+	stat := string(must(os.ReadFile(g.proc("stat")))(g.t))
+	return strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+}
+
 // cpu is the time that the process has used.
 func (g *gateway) cpu() time.Duration {
 	g.t.Helper()
-	stat := string(must(os.ReadFile(g.proc("stat")))(g.t))
-	f := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	f := g.stat()
 	user, err1 := strconv.Atoi(f[11])
 	system, err2 := strconv.Atoi(f[12])
 	check(g.t, errors.Join(err1, err2))
