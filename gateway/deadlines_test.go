@@ -22,19 +22,19 @@ func TestSilentLink(t *testing.T) {
 	t.Parallel()
 	m := serve(t, "", "", bindAll)
 	o := quick(m.address)
-	o.Config.IdleTimeout = 300 * time.Millisecond
+	o.Config.IdleTimeout = time.Second // many times what a busy machine keeps the beating one from its CPU
 	r := start(t, o)
-	c, beating := r.dial(), r.dial()
 	began := time.Now()
+	c, beating := r.dial(), r.dial()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		c.bye(wire.ByeIdle)
-		if d := time.Since(began); d < 290*time.Millisecond || d > 1300*time.Millisecond {
+		if d := time.Since(began); d < time.Second || d > 4*time.Second {
 			t.Errorf("closed after %v", d)
 		}
 	}()
-	for time.Since(began) < 900*time.Millisecond {
+	for time.Since(began) < 2500*time.Millisecond {
 		beating.beat()
 		time.Sleep(100 * time.Millisecond)
 	}
@@ -50,14 +50,14 @@ func TestDrip(t *testing.T) {
 	t.Parallel()
 	m := serve(t, "", "", bindAll)
 	o := quick(m.address)
-	o.Config.IdleTimeout = 250 * time.Millisecond
-	o.Config.FrameTimeout = 700 * time.Millisecond
+	o.Config.IdleTimeout = time.Second
+	o.Config.FrameTimeout = 2 * time.Second
 	r := start(t, o)
 	c := r.dial()
-	c.write([]byte{0, 100})
 	began := time.Now()
+	c.write([]byte{0, 100})
 	go func() {
-		for range 20 {
+		for range 60 {
 			time.Sleep(100 * time.Millisecond)
 			if _, err := c.conn.Write([]byte{1}); err != nil {
 				return
@@ -65,7 +65,7 @@ func TestDrip(t *testing.T) {
 		}
 	}()
 	b := c.expect(wire.KindBye)
-	if d := time.Since(began); d < 690*time.Millisecond || d > 1700*time.Millisecond {
+	if d := time.Since(began); d < 2*time.Second || d > 5*time.Second {
 		t.Errorf("closed after %v", d)
 	}
 	if r := wire.ParseBye(b).Reason; r != wire.ByeIdle {
@@ -105,23 +105,23 @@ func TestPing(t *testing.T) {
 	quiet := dial(t, r.Addresses()[1])
 	c := r.dial()
 	c.quiet(300 * time.Millisecond) // not before WELCOME
+	began := time.Now()             // always before what the gateway counts from
 	c.send(wire.KindHello, "u")
 	c.welcome()
-	began := time.Now()
 	for range 3 {
 		v := wire.ParsePing(c.expect(wire.KindPing))
-		if d := time.Since(began); d < 190*time.Millisecond || d > time.Second {
+		if d := time.Since(began); d < 200*time.Millisecond {
 			t.Errorf("PING after %v", d)
 		}
-		c.write(wire.AppendPong(nil, v))
 		began = time.Now()
+		c.write(wire.AppendPong(nil, v))
 	}
 	for range 5 { // any byte puts it off
 		time.Sleep(100 * time.Millisecond)
+		began = time.Now()
 		c.beat()
 	}
 	// Without an answer it goes on asking, until the link is idle.
-	began = time.Now()
 	for range 3 {
 		c.expect(wire.KindPing)
 	}
@@ -134,7 +134,7 @@ func TestPing(t *testing.T) {
 			break
 		}
 	}
-	if d := time.Since(began); d < 990*time.Millisecond {
+	if d := time.Since(began); d < time.Second {
 		t.Errorf("closed after %v", d)
 	}
 	quiet.bye(wire.ByeIdle)

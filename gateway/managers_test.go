@@ -205,7 +205,7 @@ func TestManagerThatDoesNotRead(t *testing.T) {
 	for range 20 {
 		began := time.Now()
 		bystander.beat()
-		if d := time.Since(began); d > 200*time.Millisecond {
+		if d := time.Since(began); d > 2*time.Second {
 			t.Errorf("a heartbeat was answered after %v", d)
 		}
 	}
@@ -297,7 +297,7 @@ func TestStallTimeout(t *testing.T) {
 	o.Config.Heartbeat = 100 * time.Millisecond
 	o.Config.IdleTimeout = 300 * time.Millisecond
 	o.Config.FrameTimeout = 300 * time.Millisecond
-	o.Config.StallTimeout = 900 * time.Millisecond
+	o.Config.StallTimeout = 2 * time.Second
 	o.Listeners[0].PingInterval = 150 * time.Millisecond
 	r := start(t, o)
 	c, l := welcomed(r, m)
@@ -327,7 +327,7 @@ func TestStallTimeout(t *testing.T) {
 		}
 		break
 	}
-	if d := time.Since(began); d < 500*time.Millisecond || d > 2*time.Second {
+	if d := time.Since(began); d < 500*time.Millisecond || d > 5*time.Second {
 		t.Errorf("sent away after %v", d)
 	}
 	eventually(t, "nobody waits", func() bool { return r.total().Waiting == 0 })
