@@ -60,7 +60,12 @@ func newKit(t *testing.T, h manager.Handler, options ...grpc.ServerOption) *kit 
 // serve begins to serve, at the address of before.
 func (k *kit) serve() {
 	k.t.Helper()
-	lis := must(net.Listen("tcp", k.address))(k.t)
+	var lis net.Listener
+	waitFor(k.t, "the Manager's address is free", func() bool { // a process that is just being started may still hold the listener of before
+		var err error
+		lis, err = net.Listen("tcp", k.address)
+		return err == nil
+	})
 	k.address = lis.Addr().String()
 	k.server = grpc.NewServer(append(append(patientServer(), grpc.ForceServerCodecV2(manager.Codec())), k.options...)...)
 	k.m.Register(k.server)
