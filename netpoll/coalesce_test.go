@@ -2,7 +2,10 @@ package netpoll_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"runtime"
 	"strconv"
@@ -169,6 +172,110 @@ func TestDearRests(t *testing.T) {
 	}
 	j.c.Rest(64, 10*time.Microsecond)
 	full("a third of the longest", longest*99/100, longest)
+}
+
+// A loop rests while connections come in a storm, and not where each rest brings one: who connects one time after the other would
+// wait for it each time.
+func TestStorm(t *testing.T) {
+	const tick = 50 * time.Millisecond
+	var s netpoll.Storm
+	accepted := uint64(0)
+	// look goes on by a look with so many turns of so many connections each.
+	look := func(what string, turns, each int, want bool) {
+		t.Helper()
+		rests := 0
+		for range turns {
+			accepted += uint64(each)
+			if s.Due(accepted) {
+				rests++
+			}
+			if s.Due(accepted) {
+				t.Fatalf("%s: a second rest for the same connections", what)
+			}
+		}
+		if want && rests != turns || !want && rests != 0 {
+			t.Errorf("%s: %d rests in %d turns", what, rests, turns)
+		}
+		s.Look(tick, accepted)
+	}
+	s.Look(1000*time.Hour, 0)
+	look("the first", 49, 1, false)
+	look("too few", 49, 1, false)
+	look("many", 50, 1, false)
+	look("a storm", 25, 2, true)
+	look("goes on", 20, 100, true)
+	look("its end", 7, 1, true)
+	look("quiet", 10, 1, false)
+	look("many again", 100, 10, false)
+	look("one time after the other", 100, 1, true)
+	for range 101 {
+		look("left for a while", 100, 10, false)
+	}
+	look("tried again", 100, 10, true)
+	s.Look(time.Minute, accepted+59_999)
+	accepted += 59_999
+	look("many, but in a minute", 100, 10, false)
+}
+
+// A loop to which many connect rests and answers all; one that is not to rest never does.
+func TestRestsInAStorm(t *testing.T) {
+	raw(t, 2)
+	g := newGroup(t, netpoll.Config{Coalesce: 30 * time.Microsecond}, echoFrames)
+	never := newGroup(t, netpoll.Config{}, echoFrames)
+	addrs := []string{listen(t, g), listen(t, never)}
+	g.Start()
+	never.Start()
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	end := sync.OnceFunc(func() { stop.Store(true); wg.Wait() })
+	t.Cleanup(end)
+	for _, addr := range addrs {
+		for range 16 {
+			wg.Go(func() {
+				for !stop.Load() {
+					if err := lookIn(addr); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+	}
+	rests := func(g *netpoll.Group) (n uint64) {
+		on(t, g.Loops()[0], func() { n = g.Loops()[0].StormRests() })
+		return n
+	}
+	for begin := time.Now(); rests(g) < 100; time.Sleep(20 * time.Millisecond) {
+		if time.Since(begin) > 3*limit {
+			t.Fatalf("%+v: it does not rest", stats(t, g.Loops()[0]))
+		}
+	}
+	if n := rests(never); n != 0 {
+		t.Errorf("a loop that is not to rest did so %d times", n)
+	}
+	end()
+	for _, g := range []*netpoll.Group{g, never} {
+		until(t, g.Loops()[0], "the end of all", func() bool { return g.Loops()[0].Stats().Conns == 0 })
+	}
+}
+
+// lookIn connects, has a frame answered, and resets the connection.
+func lookIn(addr string) error {
+	conn, err := net.DialTimeout("tcp", addr, limit)
+	if err != nil {
+		return err
+	}
+	c := conn.(*net.TCPConn)
+	defer c.Close()
+	frame := []byte{0, 1, 7}
+	if err := errors.Join(c.SetDeadline(time.Now().Add(limit)), c.SetLinger(0)); err != nil {
+		return err
+	}
+	if _, err := c.Write(frame); err != nil {
+		return err
+	}
+	_, err = io.ReadFull(c, frame)
+	return err
 }
 
 func TestThreadCPU(t *testing.T) {

@@ -111,7 +111,7 @@ func NewCoalescing(fd int, longest time.Duration) *Coalescing {
 
 // Look returns how long to rest from now on.
 func (c *Coalescing) Look(now time.Duration, turns uint64) time.Duration {
-	c.c.look(now, turns)
+	c.c.look(now, turns, 0)
 	if c.c.price.dear > 0 {
 		return 0
 	}
@@ -131,6 +131,18 @@ func (c *Coalescing) Rest(n int, took time.Duration) (measured int) {
 
 // ThreadCPU is by what rests are measured.
 var ThreadCPU = threadCPU
+
+// Storm is the judgement whether connections come in a storm.
+type Storm struct{ s storm }
+
+// Look is the look of a loop that has accepted so many.
+func (s *Storm) Look(took time.Duration, accepted uint64) { s.s.look(took, accepted) }
+
+// Due is asked after a turn, when the loop has accepted so many.
+func (s *Storm) Due(accepted uint64) bool { return s.s.due(accepted) }
+
+// StormRests is how often the loop has rested for a storm; on its thread.
+func (l *Loop) StormRests() uint64 { return l.coalescing.storm.rests }
 
 // RestFor and ParseRunDelay are what Look goes by.
 var (

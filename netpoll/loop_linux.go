@@ -138,7 +138,7 @@ func (l *Loop) turn() {
 		l.stats.Empty++
 	}
 	l.stats.Events += uint64(n)
-	l.look(l.now, l.stats.Wakeups)
+	l.look(l.now, l.stats.Wakeups, l.stats.Accepts)
 	if len(l.work.resumed) != 0 {
 		l.readResumed()
 	}
