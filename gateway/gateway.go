@@ -90,6 +90,7 @@ type Gateway struct {
 // rules are what follows from the settings. Static after New.
 type rules struct {
 	checkEvery  time.Duration
+	longest     time.Duration // of the limits of a link
 	paceBurst   int
 	delivery    delivery.Config
 	windowBytes int
@@ -125,7 +126,7 @@ func New(o Options) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g.checkEvery = checkEvery(o.Config, g.listeners)
+	g.checkEvery, g.longest = checkEvery(o.Config, g.listeners), longestLimit(o.Config)
 	for _, l := range g.listeners {
 		g.listenerNames = append(g.listenerNames, []byte(l.Name))
 	}

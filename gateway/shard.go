@@ -217,7 +217,7 @@ func (s *shard) send(place, uniq uint32, l *link, kind wire.Kind, frame ...[]byt
 
 // Turn does what came from elsewhere, what fell due, and gives the turn's batches to the relay.
 func (s *shard) Turn(now time.Duration) time.Duration {
-	if d := s.stood.turn(now, longestLimit(s.g.cfg)); d != 0 {
+	if d := s.stood.turn(now, s.g.longest); d != 0 {
 		s.log.Warn("stood still", "for", d.Round(time.Millisecond))
 	}
 	if s.takeover != nil {

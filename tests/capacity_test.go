@@ -155,10 +155,11 @@ func TestChurn(t *testing.T) {
 	k := newKit(t, echoHandler())
 	g := start(t, setup{gateway: "reactors = 2", managers: []string{k.address}})
 	dialIn(t, g.address(), "ann/phone")
-	files := g.files()
 	const links, at = 5000, 20
 	churn(t, g, 1000, at)
-	warm := g.procStatus("VmRSS")
+	g.waitMetric("edged_links", 1)
+	g.waitMetric("edged_connections_lingering", 0)
+	warm, files := g.procStatus("VmRSS"), g.files() // not before: some files are opened after it is ready
 	churn(t, g, links-1000, at)
 	g.waitMetric("edged_links", 1)
 	g.waitMetric("edged_connections_lingering", 0)
