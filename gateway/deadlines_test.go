@@ -18,6 +18,10 @@ func quick(managers ...string) gateway.Options {
 	return o
 }
 
+// early is by how much a link may be ended before its time by the client's clock: the gateway reads its own once a turn, and what comes
+// in a turn counts from that turn's beginning, which a busy machine may hold up in the middle.
+const early = 100 * time.Millisecond
+
 func TestSilentLink(t *testing.T) {
 	t.Parallel()
 	m := serve(t, "", "", bindAll)
@@ -30,7 +34,7 @@ func TestSilentLink(t *testing.T) {
 	go func() {
 		defer close(done)
 		c.bye(wire.ByeIdle)
-		if d := time.Since(began); d < time.Second || d > 4*time.Second {
+		if d := time.Since(began); d < time.Second-early || d > 4*time.Second {
 			t.Errorf("closed after %v", d)
 		}
 	}()
@@ -65,7 +69,7 @@ func TestDrip(t *testing.T) {
 		}
 	}()
 	b := c.expect(wire.KindBye)
-	if d := time.Since(began); d < 2*time.Second || d > 5*time.Second {
+	if d := time.Since(began); d < 2*time.Second-early || d > 5*time.Second {
 		t.Errorf("closed after %v", d)
 	}
 	if r := wire.ParseBye(b).Reason; r != wire.ByeIdle {
@@ -110,7 +114,7 @@ func TestPing(t *testing.T) {
 	c.welcome()
 	for range 3 {
 		v := wire.ParsePing(c.expect(wire.KindPing))
-		if d := time.Since(began); d < 200*time.Millisecond {
+		if d := time.Since(began); d < 200*time.Millisecond-early {
 			t.Errorf("PING after %v", d)
 		}
 		began = time.Now()
@@ -134,7 +138,7 @@ func TestPing(t *testing.T) {
 			break
 		}
 	}
-	if d := time.Since(began); d < time.Second {
+	if d := time.Since(began); d < time.Second-early {
 		t.Errorf("closed after %v", d)
 	}
 	quiet.bye(wire.ByeIdle)
