@@ -61,7 +61,7 @@ type Config struct {
 	CPUs        []int         // CPU that each loop is pinned to, -1 for none; empty: none is
 	SchedBatch  bool          // loops run under SCHED_BATCH
 	BusyPoll    BusyPoll      // default off
-	Coalesce    time.Duration // how long a loop that waits for CPUs rests at most, so that more comes at once; default 0: never
+	Coalesce    time.Duration // how long a loop that waits for CPUs rests at most, so that more comes at once (200 µs in a storm of connections); default 0: never
 
 	// Steer says how connections find their loops, by the receive queues that Queues knows; default SteerOff. Steered, unless
 	// nil, is told when a listener's way is chosen and when it changes: on any thread, loops' too, and so it must not wait.
