@@ -40,8 +40,8 @@ const (
 	coalesceDear    = 3   // rests are dear if this many times what one takes is more than the longest
 	coalesceAgain   = 100 // looks until rests that were dear are tried again: 5 s or more
 
-	// So many connections accepted in a second are a storm. Rests of that length after each turn that accepts take 17 % of the CPU off
-	// a connection, of 400 µs 20 %, of 1 ms 28 %, of 100 µs 10 %, of 30 µs nothing (docs/PERFORMANCE.md).
+	// So many connections accepted in a second are a storm. Rests of that length after each turn that accepts take 18 % of the CPU off
+	// a connection, of 400 µs 21 %, of 1 ms 29 %, of 100 µs 10 %, of 30 µs nothing (docs/PERFORMANCE.md).
 	stormFrom  = 1000
 	stormRest  = 200 * time.Microsecond
 	stormLeast = 2 // connections that a rest must bring
