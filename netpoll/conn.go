@@ -36,6 +36,7 @@ const (
 	resumed          // in Loop.resumed
 	dialled          // by Dial, not accepted
 	noted            // in Loop.noted
+	gathering        // told of from so many bytes on: Gather
 )
 
 // conn is one slot's record: flat and without pointers, so that the garbage collector does not look at it and an idle

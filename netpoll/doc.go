@@ -44,6 +44,9 @@
 // Where CPUs are full a loop rests some tens of microseconds before it waits (Config.Coalesce), so that it is woken for several
 // messages and not for each: coalesce_linux.go says when.
 //
+// Who expects something short that can wait has the kernel keep it until it is asked for (Gather, Collect), so that a loop is woken
+// for many of them and not for each.
+//
 // All descriptors are non-blocking and all system calls but the long wait are raw, so that the Go scheduler does not take
 // the loop's P away at each of them; wait_linux.go says how the wait itself is done.
 package netpoll

@@ -110,6 +110,7 @@ func (l *Loop) rest() (end bool) {
 	if l.busy() {
 		return false
 	}
+	l.scatterAll()
 	f.arrived <- struct{}{}
 	for {
 		select {

@@ -117,6 +117,7 @@ func (l *Loop) watchRestored() {
 			continue
 		}
 		c := makeConn(slot, r.gen)
+		setLowat(r.fd, 1) // it may have been gathering when the process was killed
 		if e := epollCtl(l.ep, unix.EPOLL_CTL_ADD, int(r.fd), r.events(), c); e != 0 {
 			l.lost(c, r, e)
 		}

@@ -362,6 +362,13 @@ func revive(t testing.TB, old *netpoll.Group, cfg netpoll.Config, set func(h *ho
 	t.Helper()
 	mustFreeze(t, old)
 	cfg.Restore = keep(t, old)
+	for _, kept := range cfg.Restore.Loops { // the process was killed while all of them were gathering
+		for _, k := range kept {
+			if err := unix.SetsockoptInt(k.FD, unix.SOL_SOCKET, unix.SO_RCVLOWAT, 1<<10); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	old.Abandon()
 	for _, l := range old.Loops() {
 		l.Die()

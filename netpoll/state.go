@@ -151,7 +151,7 @@ func (b *buffers) appendConn(to []byte, slot uint32, r *conn, fd int32) []byte {
 
 // lasting leaves out what means nothing any more for a connection that is closed here.
 func (f flags) lasting() flags {
-	f &^= noted
+	f &^= noted | gathering
 	switch {
 	case f&closing != 0:
 		return f &^ (paused | resumed)

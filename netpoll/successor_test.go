@@ -297,6 +297,22 @@ func storiesGoOn(t *testing.T, killed bool) {
 			},
 			after: func(s *story) { s.gone() },
 		},
+		"gathering": {
+			before: func(s *story) {
+				s.on(func() { s.l.Gather(s.c, 3) })
+				mustWrite(s.t, s.peer, []byte{0, 0})
+			},
+			after: func(s *story) {
+				s.want("read [0 0]")
+				s.on(func() {
+					if s.l.Collect(s.c) {
+						s.t.Error("it gathers on")
+					}
+				})
+				mustWrite(s.t, s.peer, []byte{0})
+				s.want("read [0]")
+			},
+		},
 		"the peer's end unseen": {
 			before: func(s *story) {},
 			after:  func(s *story) { _ = s.peer.Close(); s.want("closed EOF"); s.gone() },
