@@ -15,7 +15,9 @@ import (
 // How a loop waits. A wait through syscall.Syscall gives the P away; with no idle P at hand, sysmon then takes the P back
 // every 20 µs, starts threads for it, and never backs off, which costs a fifth of a core and more. A raw wait keeps the P
 // and costs what the same loop costs in C. Its price is that sysmon preempts the sleeping loop each 10 ms by a signal
-// (EINTR), so after rawTurns waits without an event the loop waits through Syscall, and an idle process costs nothing.
+// (EINTR), so after rawTurns waits without an event the loop gives the P away for good, and an idle process costs nothing. It tells
+// the runtime that it will block (blockingWait): after a Syscall sysmon looks for 10 ms at intervals of 20 µs and more whether the
+// call comes back soon, which is most of the CPU of a process that wakes twice a second.
 //
 // A raw wait is safe because that signal also comes when the garbage collector wants to stop the world. Without
 // asynchronous preemption (GODEBUG=asyncpreemptoff=1) it would not, and with too few Ps the other goroutines would starve:
@@ -50,9 +52,12 @@ func (w *waiter) wait(timeout time.Duration) int {
 	}
 	var n uintptr
 	var e syscall.Errno
-	if ms == 0 || w.raw && w.empty < rawTurns {
+	switch {
+	case ms == 0 || w.raw && w.empty < rawTurns:
 		n, _, e = unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(w.ep), uintptr(unsafe.Pointer(&w.events[0])), uintptr(len(w.events)), uintptr(ms), 0, 0)
-	} else {
+	case w.raw:
+		n, e = w.blockingWait(ms)
+	default:
 		n, _, e = unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(w.ep), uintptr(unsafe.Pointer(&w.events[0])), uintptr(len(w.events)), uintptr(ms), 0, 0)
 	}
 	if e != 0 && e != unix.EINTR {
@@ -64,4 +69,21 @@ func (w *waiter) wait(timeout time.Duration) int {
 	}
 	w.empty = 0
 	return int(n)
+}
+
+// entersyscallblock gives the P away before a system call that will block, exitsyscall takes one after it. The runtime leaves both
+// to be linked like this by others (go.dev/issue/67401); what lies between them must not split the stack.
+//
+//go:linkname entersyscallblock runtime.entersyscallblock
+func entersyscallblock()
+
+//go:linkname exitsyscall runtime.exitsyscall
+func exitsyscall()
+
+//go:nosplit
+func (w *waiter) blockingWait(ms int) (n uintptr, e syscall.Errno) {
+	entersyscallblock()
+	n, _, e = unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(w.ep), uintptr(unsafe.Pointer(&w.events[0])), uintptr(len(w.events)), uintptr(ms), 0, 0)
+	exitsyscall()
+	return n, e
 }
