@@ -24,45 +24,47 @@ const (
 
 // Config is the [gateway] section.
 type Config struct {
-	ID            string        `toml:"id"`              // name towards Managers and in Redis; empty: the advertised address
-	Advertise     string        `toml:"advertise"`       // IP:port of every link ID; empty: the first listener's
-	Reactors      int           `toml:"reactors"`        // 0: one per CPU
-	Capacity      int           `toml:"capacity"`        // links; 0: what files allow
-	Login         string        `toml:"login"`           // "required" or "none"
-	LoginTimeout  time.Duration `toml:"login_timeout"`   // from accept to bind
-	Heartbeat     time.Duration `toml:"heartbeat"`       // told to the client in WELCOME
-	IdleTimeout   time.Duration `toml:"idle_timeout"`    // silence after which a link is closed
-	FrameTimeout  time.Duration `toml:"frame_timeout"`   // from a frame's first byte to its last
-	WriteTimeout  time.Duration `toml:"write_timeout"`   // pending output without progress
-	MaxFrame      int           `toml:"max_frame"`       // largest body, both ways
-	DrainTimeout  time.Duration `toml:"drain_timeout"`   // from SIGTERM to the end
-	SessionMax    int           `toml:"session_max"`     // bytes of all keys and values of a session
-	StallTimeout  time.Duration `toml:"stall_timeout"`   // how long a link may wait for room towards its Manager
-	LinkRate      int           `toml:"link_rate"`       // messages a second that one link may say, larger ones counted per KiB; 0: no limit
-	SchedBatch    bool          `toml:"sched_batch"`     // reactors under SCHED_BATCH
-	Steering      string        `toml:"steering"`        // "auto", or how new links find their reactor: netpoll.Steer
-	BusyPoll      time.Duration `toml:"busy_poll"`       // how long a reactor asks its queue for packets before it sleeps; 0: not at all
-	Coalesce      time.Duration `toml:"coalesce"`        // how long a reactor that waits for CPUs rests at most; 0: never
-	RetryAfterMax time.Duration `toml:"retry_after_max"` // window over which clients are told to come back
+	ID             string        `toml:"id"`              // name towards Managers and in Redis; empty: the advertised address
+	Advertise      string        `toml:"advertise"`       // IP:port of every link ID; empty: the first listener's
+	Reactors       int           `toml:"reactors"`        // 0: one per CPU
+	Capacity       int           `toml:"capacity"`        // links; 0: what files allow
+	Login          string        `toml:"login"`           // "required" or "none"
+	LoginTimeout   time.Duration `toml:"login_timeout"`   // from accept to bind
+	Heartbeat      time.Duration `toml:"heartbeat"`       // told to the client in WELCOME
+	HeartbeatSlack time.Duration `toml:"heartbeat_slack"` // how late heartbeats may be answered, many at once; 0: each as it comes
+	IdleTimeout    time.Duration `toml:"idle_timeout"`    // silence after which a link is closed
+	FrameTimeout   time.Duration `toml:"frame_timeout"`   // from a frame's first byte to its last
+	WriteTimeout   time.Duration `toml:"write_timeout"`   // pending output without progress
+	MaxFrame       int           `toml:"max_frame"`       // largest body, both ways
+	DrainTimeout   time.Duration `toml:"drain_timeout"`   // from SIGTERM to the end
+	SessionMax     int           `toml:"session_max"`     // bytes of all keys and values of a session
+	StallTimeout   time.Duration `toml:"stall_timeout"`   // how long a link may wait for room towards its Manager
+	LinkRate       int           `toml:"link_rate"`       // messages a second that one link may say, larger ones counted per KiB; 0: no limit
+	SchedBatch     bool          `toml:"sched_batch"`     // reactors under SCHED_BATCH
+	Steering       string        `toml:"steering"`        // "auto", or how new links find their reactor: netpoll.Steer
+	BusyPoll       time.Duration `toml:"busy_poll"`       // how long a reactor asks its queue for packets before it sleeps; 0: not at all
+	Coalesce       time.Duration `toml:"coalesce"`        // how long a reactor that waits for CPUs rests at most; 0: never
+	RetryAfterMax  time.Duration `toml:"retry_after_max"` // window over which clients are told to come back
 }
 
 // Default returns the settings of a gateway whose file says nothing.
 func Default() Config {
 	return Config{
-		Login:         "required",
-		LoginTimeout:  10 * time.Second,
-		Heartbeat:     25 * time.Second,
-		IdleTimeout:   30 * time.Second,
-		FrameTimeout:  30 * time.Second,
-		WriteTimeout:  30 * time.Second,
-		MaxFrame:      maxFrame,
-		DrainTimeout:  30 * time.Second,
-		SessionMax:    4096,
-		StallTimeout:  15 * time.Second,
-		LinkRate:      50_000,
-		Coalesce:      30 * time.Microsecond,
-		RetryAfterMax: 30 * time.Second,
-		Steering:      SteeringAuto,
+		Login:          "required",
+		LoginTimeout:   10 * time.Second,
+		Heartbeat:      25 * time.Second,
+		HeartbeatSlack: time.Second,
+		IdleTimeout:    30 * time.Second,
+		FrameTimeout:   30 * time.Second,
+		WriteTimeout:   30 * time.Second,
+		MaxFrame:       maxFrame,
+		DrainTimeout:   30 * time.Second,
+		SessionMax:     4096,
+		StallTimeout:   15 * time.Second,
+		LinkRate:       50_000,
+		Coalesce:       30 * time.Microsecond,
+		RetryAfterMax:  30 * time.Second,
+		Steering:       SteeringAuto,
 	}
 }
 
@@ -137,6 +139,7 @@ func (c Config) eachTimeout(f func(key string, d, least time.Duration)) {
 	f("write_timeout", c.WriteTimeout, least)
 	f("stall_timeout", c.StallTimeout, least)
 	f("drain_timeout", c.DrainTimeout, 0)
+	f("heartbeat_slack", c.HeartbeatSlack, 0)
 	f("retry_after_max", c.RetryAfterMax, 0)
 }
 

@@ -21,12 +21,21 @@ const dueBudget = 1024
 // expire looks at the links whose deadline has come.
 func (s *shard) expire() {
 	now, seen := s.now(), linkpool.MillisAt(s.loop.SeenUntil())
+	if s.beats.due(now) {
+		s.beats.judge(now, s.count.Heartbeats, s.loop.Stats().Wakeups)
+	}
+	left := gatherBudget
 	for range dueBudget {
 		place, ok := s.deadlines.Due(now)
 		if !ok {
 			return
 		}
 		l, uniq := s.links.At(place)
+		if was, alive := s.collect(place, uniq, l); was {
+			if left--; !alive {
+				continue
+			}
+		}
 		if l.flags&throttled != 0 && !now.Before(l.since) {
 			s.release(l, now)
 		}
@@ -46,6 +55,9 @@ func (s *shard) expire() {
 			}
 		}
 		s.deadlines.Set(place, s.nextDeadline(place, l, now))
+		if left == 0 {
+			return
+		}
 	}
 }
 
@@ -175,6 +187,9 @@ func (s *shard) nextDeadline(place uint32, l *link, now linkpool.Millis) linkpoo
 	}
 	if l.delivers() {
 		s.deliveryDue(place, l, now, sooner)
+	}
+	if s.beats.on {
+		s.await(l, now, sooner)
 	}
 	if !now.Before(at) {
 		return now + 1

@@ -138,7 +138,7 @@ func (k *keeping) appendHot(b []byte, what byte, place, uniq uint32, l *link) []
 	le := binary.LittleEndian
 	le.PutUint32(fixed[0:], uniq)
 	fixed[4], fixed[5] = what, s.parts(place, uniq, l, false)
-	le.PutUint16(fixed[6:], uint16(l.flags))
+	le.PutUint16(fixed[6:], uint16(l.flags&^gathered))
 	fixed[8], fixed[9] = l.listener, l.manager
 	le.PutUint16(fixed[10:], known)
 	le.PutUint32(fixed[12:], uint32(l.opened))

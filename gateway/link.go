@@ -42,6 +42,7 @@ const (
 	starved                         // DATA for it was dropped since its output began to wait
 	loose                           // a version went out that nobody acknowledges, and may not have arrived: sync.go
 	stuck                           // a version came to nothing: sync.go
+	gathered                        // it was heard last at the end of its window: beats.go; not kept
 )
 
 // delivers says that the link has pushes that wait for something.

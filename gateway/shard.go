@@ -65,6 +65,7 @@ type shard struct {
 	lent
 
 	stood      standstill
+	beats      beats
 	keep       *keeping      // what is written down for a crash; nil: nothing
 	takeover   *takeover     // what a predecessor left, until the first turn; else nil
 	loopBefore netpoll.Stats // counters of the processes that this one has succeeded; static after New
@@ -119,6 +120,7 @@ func newShard(g *Gateway, loop *netpoll.Loop, capacity int) *shard {
 		},
 		lent: lent{scratch: make([]byte, 0, 1024)},
 	}
+	s.beats = newBeats(&g.cfg, s.now())
 	s.keep = newKeeping(s, capacity)
 	return s
 }

@@ -62,7 +62,7 @@ func (r *linkState) appendHead(b []byte) []byte {
 		port = uint32(r.unacked)
 	}
 	b = u64(u32(u32(b, r.place), r.uniq), uint64(r.conn))
-	b = append(u16(b, uint16(r.flags)), r.listener, r.manager)
+	b = append(u16(b, uint16(r.flags&^gathered)), r.listener, r.manager)
 	for _, v := range [...]uint32{uint32(r.opened), uint32(r.heard), uint32(r.since), uint32(r.pinged), r.tid, port, uint32(r.deadline)} {
 		b = u32(b, v)
 	}

@@ -89,6 +89,7 @@ type Counters struct {
 	FramesIn    [kinds]uint64
 	FramesOut   [kinds]uint64
 	Heartbeats  uint64 // received, and answered
+	Gathered    uint64 // of them, those that waited for others: beats.go
 	UnknownAcks uint64 // tids acknowledged that were never sent
 
 	DuplicateAcks  uint64    // tids acknowledged that nobody waits for any more

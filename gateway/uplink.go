@@ -61,7 +61,7 @@ var heartbeat = [wire.HeadLen]byte{}
 func (s *shard) trackHalf(l *link, used, have int) {
 	switch {
 	case used == have:
-		l.flags &^= half
+		l.flags &^= half | gathered
 	case used > 0 || l.flags&half == 0:
 		l.flags |= half
 		l.since = l.heard

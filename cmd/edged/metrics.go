@@ -119,6 +119,7 @@ func (m *metrics) frames(s *gateway.ShardStats, reactor admin.Label) {
 		m.counter("edged_frames_sent_total", "frames to clients, by kind", s.FramesOut[k], reactor, label("kind", k.String()))
 	}
 	m.counter("edged_heartbeats_total", "heartbeats received and answered", s.Heartbeats, reactor)
+	m.counter("edged_heartbeats_gathered_total", "heartbeats that were answered together with others", s.Gathered, reactor)
 	m.counter("edged_unknown_acks_total", "acknowledged tids that were never sent", s.UnknownAcks, reactor)
 	m.counter("edged_items_received_total", "items of Managers", s.ItemsIn, reactor)
 	m.counter("edged_items_sent_total", "items to Managers", s.ItemsOut, reactor)
