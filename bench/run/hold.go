@@ -17,6 +17,15 @@ const (
 	shortHold   = 2 * time.Second // of subjects whose CPU is not asked for
 )
 
+// warmUp is the time from the last link's opening to the first counted moment. Where links send heartbeats each of them has sent two
+// by then, and a server has had the time to find out when it does: how it goes on like that for days is what is measured.
+func (r row) warmUp() time.Duration {
+	if r.beat > 0 {
+		return 2*r.beat + 10*time.Second
+	}
+	return holdWarm
+}
+
 // memory is what a look at the machine shows.
 type memory struct {
 	user   int // resident bytes of the server
@@ -108,7 +117,7 @@ func (b *bench) hold(r row, s subject, t target) (sample, error) {
 	if s.long {
 		watch = b.set.hold
 	}
-	if err := b.sleep(holdWarm + watch - time.Since(opened)); err != nil {
+	if err := b.sleep(r.warmUp() + watch - time.Since(opened)); err != nil {
 		return sample{}, err
 	}
 	rep, err := end()

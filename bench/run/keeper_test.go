@@ -30,7 +30,7 @@ func TestKeeperRows(t *testing.T) {
 // TestKeptConfig: the gateway and its keeper read of the same socket.
 func TestKeptConfig(t *testing.T) {
 	for _, socket := range []string{"", "/tmp/k.sock"} {
-		c, err := config.Parse("bench", []byte(gatewayConfig(subject{loops: 2}, 700, target{keeper: socket})))
+		c, err := config.Parse("bench", []byte(gatewayConfig(subject{loops: 2}, 700, target{keeper: socket}, 0)))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -118,7 +118,7 @@ func loadArgs(set settings, r row, s subject, pids []int) []string {
 			args = append(args, "-r", strconv.FormatFloat(r.rate, 'f', 0, 64), "-k", strconv.Itoa(r.keep))
 		}
 	case hold:
-		args = append(args, "-m", r.holds(), "-d", "0", "-w", seconds(holdWarm)) // until its standard input ends
+		args = append(args, "-m", r.holds(), "-d", "0", "-w", seconds(r.warmUp())) // until its standard input ends
 		if r.deluge {
 			args = append(args, "-p", strconv.Itoa(floodDepth), "-s", strconv.Itoa(floodPayload+1), "-F", hexData)
 		}
@@ -171,8 +171,13 @@ func joinInts(n []int) string {
 }
 
 // gatewayConfig returns the edged.toml of a subject. Nothing may happen by itself while it is measured, so every timeout
-// is far away. t is its Manager and its Redis, if it has any, and where it is controlled.
-func gatewayConfig(s subject, capacity int, t target) string {
+// is far away, unless there is a beat: then heartbeats are told and expected as by default. t is its Manager and its Redis, if it has
+// any, and where it is controlled.
+func gatewayConfig(s subject, capacity int, t target, beat time.Duration) string {
+	heartbeat, idle := time.Hour, 2*time.Hour
+	if beat > 0 {
+		heartbeat, idle = beat, beat*6/5
+	}
 	login, managers, redis, admin, keeper := "none", "", "", "", ""
 	if s.session > 0 {
 		login, managers = "required", strconv.Quote(t.address)
@@ -191,8 +196,8 @@ reactors = %d
 capacity = %d
 login = %q
 login_timeout = "1m"
-heartbeat = "1h"
-idle_timeout = "2h"
+heartbeat = %q
+idle_timeout = %q
 drain_timeout = "0s"
 
 [[listener]]
@@ -206,5 +211,5 @@ addresses = [%s]
 
 [admin]
 listen = [%s]
-%s`, s.loops, capacity, login, t.port, managers, redis, admin, keeper)
+%s`, s.loops, capacity, login, heartbeat, idle, t.port, managers, redis, admin, keeper)
 }

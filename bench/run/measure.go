@@ -332,7 +332,7 @@ func (b *bench) serveGateway(r row, s subject) (t target, err error) {
 			return t, err
 		}
 	}
-	if err := os.WriteFile(b.configFile(), []byte(gatewayConfig(s, r.capacity(), t)), 0o644); err != nil {
+	if err := os.WriteFile(b.configFile(), []byte(gatewayConfig(s, r.capacity(), t, r.beat)), 0o644); err != nil {
 		return t, err
 	}
 	if s.kept {

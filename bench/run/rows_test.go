@@ -148,7 +148,7 @@ func TestLoadArgs(t *testing.T) {
 		{"pushes", row{mode: pushed, links: 9, depth: 8}, subject{session: 150, push: "required"}, "-c 9 -P 1,2 -m required -p 8 -t 2 -d 1 -w 0.25 -s 64"},
 		{"silent floor", row{mode: hold, links: 9}, floorFree, "-c 9 -P 1,2 -m idle -d 0 -w 1"},
 		{"silent edged", row{mode: hold, links: 9}, open, "-c 9 -P 1,2 -m idle -d 0 -w 1 -R 1 -G 02"},
-		{"heartbeats", row{mode: hold, links: 9, beat: 25 * time.Second}, open, "-c 9 -P 1,2 -m idle -d 0 -w 1 -B 25 -R 1 -G 02"},
+		{"heartbeats", row{mode: hold, links: 9, beat: 25 * time.Second}, open, "-c 9 -P 1,2 -m idle -d 0 -w 60 -B 25 -R 1 -G 02"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := strings.Join(loadArgs(set, tt.row, tt.s, []int{1, 2}), " "); got != tt.want {
@@ -171,7 +171,7 @@ func TestGatewayConfig(t *testing.T) {
 		{subject{loops: 1, session: 150}, "required", []string{"127.0.0.1:7100"}, "", "127.0.0.1:6379", nil},
 		{subject{loops: 2}, "none", nil, "/tmp/a.sock", "", []string{"unix:/tmp/a.sock"}},
 	} {
-		c, err := config.Parse("bench", []byte(gatewayConfig(tt.s, 700, target{address: "127.0.0.1:7100", admin: tt.admin, redis: tt.redis})))
+		c, err := config.Parse("bench", []byte(gatewayConfig(tt.s, 700, target{address: "127.0.0.1:7100", admin: tt.admin, redis: tt.redis}, 0)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -181,6 +181,9 @@ func TestGatewayConfig(t *testing.T) {
 		}
 		if slices.Contains(c.Redis.Addresses, tt.redis) != (tt.redis != "") {
 			t.Errorf("Redis %q becomes %v", tt.redis, c.Redis.Addresses)
+		}
+		if b, err := config.Parse("bench", []byte(gatewayConfig(tt.s, 700, target{address: "127.0.0.1:7100"}, 25*time.Second))); err != nil || b.Gateway.Heartbeat != 25*time.Second || b.Gateway.IdleTimeout != 30*time.Second {
+			t.Errorf("with heartbeats: %+v, %v", b.Gateway, err)
 		}
 		if least := time.Hour; g.IdleTimeout < least || g.Heartbeat < least || g.DrainTimeout != 0 {
 			t.Errorf("something happens by itself: %+v", g)
