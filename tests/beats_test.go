@@ -117,7 +117,7 @@ func TestHeartbeatsAreGathered(t *testing.T) {
 			check(t, other.write(wire.AppendHeartbeat(nil)))
 			other.want(0)
 			_, now := g.beatsOf()
-			return now >= before+1000
+			return now >= before+200
 		})
 		all, gathered := g.beatsOf()
 		t.Logf("%v of %v heartbeats were gathered", gathered-before, all-was)
@@ -156,10 +156,10 @@ func TestKilledWhileGathering(t *testing.T) {
 	torn := 0
 	for range 3 {
 		_, before := g.beatsOf()
-		waitFor(t, "heartbeats are gathered", func() bool { _, now := g.beatsOf(); return now >= before+500 })
+		waitFor(t, "heartbeats are gathered", func() bool { _, now := g.beatsOf(); return now >= before+100 })
 		torn += g.crash()
 	}
-	waitFor(t, "the next ones are answered", func() bool { all, _ := g.beatsOf(); return all >= 1000 })
+	waitFor(t, "the next ones are answered", func() bool { all, _ := g.beatsOf(); return all >= 500 })
 	close(b.quit)
 	b.wg.Wait()
 	for _, err := range b.bad {
@@ -176,7 +176,7 @@ func TestWhoLeavesWhileGathered(t *testing.T) {
 	k := newKit(t, echoHandler())
 	g := start(t, setup{managers: []string{k.address}, gateway: beatsConfig})
 	b := startBeaters(t, g.address(), 400)
-	waitFor(t, "heartbeats are gathered", func() bool { _, n := g.beatsOf(); return n > 500 })
+	waitFor(t, "heartbeats are gathered", func() bool { _, n := g.beatsOf(); return n > 100 })
 	close(b.quit)
 	b.wg.Wait() // and now all are silent, and about to be gathered or so already
 	for _, c := range b.all {
