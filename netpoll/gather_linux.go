@@ -12,7 +12,7 @@ import (
 // but that Collect looks.
 //
 // SO_RCVLOWAT counts for epoll since Linux 2.6.28, and does not get in the way of a window that grows since 4.18
-// (tcp_set_rcvlowat and tcp_data_ready in net/ipv4/tcp.c).
+// (socket(7); tcp_set_rcvlowat in net/ipv4/tcp.c, tcp_data_ready in net/ipv4/tcp_input.c).
 func (l *Loop) Gather(c Conn, least int) {
 	if r := l.live(c); r != nil && r.flags&gathering == 0 {
 		r.flags |= gathering
