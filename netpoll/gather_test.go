@@ -5,7 +5,8 @@ import (
 	"io"
 	"slices"
 	"testing"
-	"time"
+
+	"golang.org/x/sys/unix"
 
 	"edged/netpoll"
 )
@@ -21,7 +22,7 @@ type gathering struct {
 	opened chan netpoll.Conn
 }
 
-func newGathering(t *testing.T, unix bool) *gathering {
+func newGathering(t *testing.T, local bool) *gathering {
 	t.Helper()
 	g := &gathering{t: t, opened: make(chan netpoll.Conn, 1)}
 	set := func(h *hooks) {
@@ -32,7 +33,7 @@ func newGathering(t *testing.T, unix bool) *gathering {
 		}
 		h.closed = func(_ netpoll.Conn, why error) { g.told = append(g.told, fmt.Sprintf("closed %v", why)) }
 	}
-	if unix {
+	if local {
 		group := newGroup(t, netpoll.Config{}, set)
 		path := unixPath(t)
 		if _, _, err := group.Listen("unix", path); err != nil {
@@ -70,13 +71,20 @@ func (g *gathering) want(told ...string) {
 	}
 }
 
-// settled waits until what was written lies in the loop's socket: over loopback it does when the write returns. The loop has taken
-// some turns by then in which it might have been told.
+// settled lets the loop take a turn whose wait began after what was written: it has been told of it then, if it ever will be. The
+// first of the two may run in a turn that had begun before.
 func (g *gathering) settled() {
 	g.t.Helper()
-	for range 3 {
-		time.Sleep(5 * time.Millisecond)
+	for range 2 {
 		on(g.t, g.l, func() {})
+	}
+}
+
+// ended waits, on the loop's thread, until the peer's end has come.
+func (g *gathering) ended() {
+	g.t.Helper()
+	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(g.l.FD(g.c)), Events: unix.POLLRDHUP}}, int(limit.Milliseconds())); n != 1 {
+		g.t.Errorf("the peer's end: %d, %v", n, err)
 	}
 }
 
@@ -143,7 +151,7 @@ func TestGather(t *testing.T) {
 			on(g.t, g.l, func() {
 				g.l.Gather(g.c, 3)
 				_ = g.peer.Close()
-				g.settledHere()
+				g.ended()
 				if !g.l.Collect(g.c) || g.l.Open(g.c) || g.l.Collect(g.c) {
 					g.t.Error("it did not end")
 				}
@@ -189,9 +197,6 @@ func TestGather(t *testing.T) {
 		g.want("read 2")
 	})
 }
-
-// settledHere gives the kernel time on the loop's own thread.
-func (g *gathering) settledHere() { time.Sleep(20 * time.Millisecond) }
 
 // TestGatherModel writes, gathers, collects, pauses and resumes at random: while it does not gather all is told, while it does what
 // makes it long enough; after Collect all is, in its order.
